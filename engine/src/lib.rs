@@ -1,1 +1,43 @@
-//! engine
+//! Peregrine: an HTTP server engine for Linux. One pinned thread and one io_uring per core, requests parsed
+//! where the kernel put them, handlers that are plain functions.
+//!
+//! ```no_run
+//! use peregrine::prelude::*;
+//!
+//! fn hello(_: &Request, response: &mut Response) {
+//!     response.text("Hello, World!");
+//! }
+//!
+//! fn main() -> Result<()> {
+//!     let mut app = App::from_args()?; // flags and environment
+//!     app.get("/", hello);
+//!     app.run() // Ctrl+C drains
+//! }
+//! ```
+//!
+//! The rooms, from the kernel up: `sys` (system calls), `driver` (completions), `proto` (protocol machines),
+//! `conn` (connections), [`http`] (what a handler sees), `app` (routes), `host` (options, workers, life).
+
+mod app;
+mod conn;
+mod driver;
+mod host;
+pub mod http;
+mod proto;
+mod sys;
+mod telemetry;
+
+pub use app::Handler;
+#[cfg(feature = "cli")]
+pub use host::Flags;
+pub use host::{App, CpuList, DriverChoice, Limits, Options, Server, StartError};
+pub use http::{Body, Method, Request, Response, Version};
+pub use proto::FieldError;
+
+/// The result of starting and running a server.
+pub type Result<T, E = StartError> = std::result::Result<T, E>;
+
+/// What most applications need: `use peregrine::prelude::*`.
+pub mod prelude {
+    pub use crate::{App, Body, Method, Request, Response, Result};
+}

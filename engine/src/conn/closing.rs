@@ -1,0 +1,86 @@
+//! Every way to end a connection: orderly, at once, and for a worker as a whole.
+
+use peregrine_pool::Key;
+
+use super::{Connections, EndReason, Phase, Service, flag};
+use crate::driver::Driver;
+
+/// How long a closed connection may take to read our last bytes and close too, in milliseconds.
+const LINGER_MILLIS: u64 = 5000;
+
+impl<D: Driver, S: Service> Connections<D, S> {
+    /// Closes in order: our side now, everything when the peer has closed too.
+    pub(super) fn close(&mut self, key: Key, reason: EndReason) {
+        let Some(connection) = self.table.get_mut(key) else { return };
+        debug_assert!(!connection.has(flag::SENDING), "an open send would be cut off");
+        if connection.has(flag::EOF) || connection.phase != Phase::Open {
+            return self.end(key, reason);
+        }
+        connection.phase = Phase::Lingering;
+        connection.reason = reason;
+        connection.flags &= !flag::PAUSED;
+        let assembly = connection.assembly.take();
+        self.driver.shutdown_write(connection.info.socket);
+        if let Some(assembly) = assembly {
+            self.recycle(assembly);
+        }
+        self.receive(key);
+        self.wheel.disarm(&mut self.table, key);
+        self.arm(key, LINGER_MILLIS);
+    }
+
+    /// Ends at once. What the kernel still works on is cancelled; the connection goes when that is over.
+    pub(super) fn end(&mut self, key: Key, reason: EndReason) {
+        let Some(connection) = self.table.get_mut(key) else { return };
+        if connection.phase == Phase::Ending {
+            return;
+        }
+        connection.phase = Phase::Ending;
+        connection.reason = reason;
+        let assembly = connection.assembly.take();
+        if connection.has(flag::RECEIVING | flag::SENDING) {
+            self.driver.abort(connection.info.socket);
+        }
+        if let Some(assembly) = assembly {
+            self.recycle(assembly);
+        }
+        self.wheel.disarm(&mut self.table, key);
+        self.after_operation(key);
+    }
+
+    /// After an operation has ended: removes a connection that was waiting for it, or goes on receiving.
+    pub(super) fn after_operation(&mut self, key: Key) {
+        let Some(connection) = self.table.get(key) else { return };
+        if connection.phase != Phase::Ending {
+            return self.receive(key);
+        }
+        if connection.has(flag::RECEIVING | flag::SENDING) {
+            return;
+        }
+        self.driver.close(connection.info.socket);
+        let reason = connection.reason;
+        self.table.remove(key);
+        self.server.counters.ended[reason as usize] += 1;
+    }
+
+    /// Begins to drain: idle connections close, the others with their next response.
+    pub(crate) fn drain(&mut self) {
+        self.server.draining = true;
+        let keys: Vec<Key> = self.table.iter_keys().collect();
+        for key in keys {
+            let Some(connection) = self.table.get(key) else { continue };
+            let idle = connection.assembly.is_none() && !connection.has(flag::SENDING);
+            if idle && connection.phase == Phase::Open {
+                self.close(key, EndReason::ShuttingDown);
+            }
+        }
+    }
+
+    /// Ends every connection at once.
+    pub(crate) fn end_all(&mut self) {
+        let keys: Vec<Key> = self.table.iter_keys().collect();
+        for key in keys {
+            self.end(key, EndReason::ShutdownTimeout);
+        }
+    }
+}

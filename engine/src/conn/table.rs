@@ -1,0 +1,179 @@
+//! All connections of one worker, and where their events go.
+
+use std::io;
+
+use peregrine_parser::Simd;
+use peregrine_pool::{Blocks, Key, Slab, Spare};
+
+use super::serving::Server;
+use super::{Assemblies, Connection, Counters, EndReason, Phase, SPARES_MAX, Service, flag};
+use crate::driver::timer::{TimerLink, Timers, Wheel};
+use crate::driver::{Driver, Errno, Event, Fd};
+use crate::proto::h1::{Machine, MachineLimits, Preamble};
+
+/// What connections are told once, at the worker's start. Times are in milliseconds.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) machine: MachineLimits,
+    pub(crate) keep_alive_millis: u64,
+    pub(crate) request_headers_millis: u64,
+    pub(crate) server_field: bool,
+    /// The block that responses are written into.
+    pub(crate) send_blocks: Blocks,
+    /// The id of the first connection.
+    pub(crate) first_id: u64,
+    /// Connections that may be open at once.
+    pub(crate) max_connections: u32,
+}
+
+impl Timers for Slab<Connection> {
+    #[inline]
+    fn link(&mut self, key: Key) -> &mut TimerLink {
+        &mut self.get_mut(key).expect("a connection is disarmed before it goes").timer
+    }
+}
+
+/// Memory for so many connections is kept.
+const SPARSE_SLOTS: u32 = 256;
+
+/// The connections of a worker, with everything that serving them takes.
+pub(crate) struct Connections<D, S> {
+    pub(crate) driver: D,
+    pub(super) server: Server<S>,
+    pub(super) settings: Settings,
+    pub(super) table: Slab<Connection>,
+    pub(super) wheel: Wheel,
+    /// For requests that arrive whole: most of them.
+    pub(super) machine: Machine,
+    pub(super) spares: Assemblies,
+    pub(super) starved: Vec<Key>,
+    pub(super) next_id: u64,
+}
+
+impl<D: Driver, S: Service> Connections<D, S> {
+    pub(crate) fn new(driver: D, service: S, simd: Simd, settings: Settings) -> Self {
+        let now = driver.now();
+        Self {
+            server: Server {
+                service,
+                preamble: Preamble::new(settings.server_field, now.unix_seconds),
+                blocks: settings.send_blocks.clone(),
+                counters: Counters::default(),
+                draining: false,
+            },
+            table: Slab::new(settings.max_connections),
+            wheel: Wheel::new(now.millis),
+            machine: Machine::new(simd, settings.machine),
+            spares: Spare::new(SPARES_MAX),
+            starved: Vec::new(),
+            next_id: settings.first_id,
+            driver,
+            settings,
+        }
+    }
+
+    pub(crate) fn counters(&self) -> &Counters {
+        &self.server.counters
+    }
+
+    /// How many connections are open.
+    pub(crate) fn len(&self) -> u32 {
+        self.table.len()
+    }
+
+    /// Lets the driver work, until `until` at the latest, then brings the clocks up to date and ends what is
+    /// overdue.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub(crate) fn turn(&mut self, until: Option<u64>) -> io::Result<()> {
+        self.revive_starved();
+        let due = self.wheel.next_due();
+        let until = match (until, due) {
+            (Some(until), Some(due)) => Some(until.min(due)),
+            (until, due) => until.or(due),
+        };
+        self.driver.turn(until)?;
+        let now = self.driver.now();
+        self.server.preamble.refresh(now.unix_seconds);
+        if due.is_some_and(|due| due <= now.millis) {
+            while let Some(key) = self.wheel.pop_expired(&mut self.table, now.millis) {
+                self.expire(key);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes one event of a connection; others come back.
+    #[inline]
+    pub(crate) fn handle(&mut self, event: Event) -> Option<Event> {
+        match event {
+            Event::Received { key, outcome, more } => self.handle_received(key, outcome, more),
+            Event::Sent { key, buffer, result } => self.handle_sent(key, buffer, result),
+            other => return Some(other),
+        }
+        None
+    }
+
+    /// Takes a new connection in.
+    pub(crate) fn open(&mut self, socket: Fd) {
+        let id = self.next_id;
+        self.next_id += 1;
+        self.server.counters.accepted += 1;
+        let Ok(key) = self.table.insert(Connection::new(id, socket)) else {
+            self.driver.close(socket);
+            return;
+        };
+        self.receive(key);
+        self.arm(key, self.settings.keep_alive_millis);
+    }
+
+    /// Starts a receive, unless there is one or a reason not to.
+    pub(super) fn receive(&mut self, key: Key) {
+        let Some(connection) = self.table.get_mut(key) else { return };
+        let unwanted = flag::RECEIVING | flag::EOF | flag::PAUSED | flag::STARVED;
+        if connection.has(unwanted) || connection.phase == Phase::Ending {
+            return;
+        }
+        connection.flags |= flag::RECEIVING;
+        self.driver.receive(connection.info.socket, key);
+    }
+
+    /// Sets the connection's deadline `millis` from now.
+    #[inline]
+    pub(super) fn arm(&mut self, key: Key, millis: u64) {
+        let deadline = self.driver.now().millis.saturating_add(millis);
+        self.wheel.arm(&mut self.table, key, deadline);
+    }
+
+    /// Starts the receives again that found no block, as soon as there are blocks.
+    fn revive_starved(&mut self) {
+        if self.starved.is_empty() || !self.driver.has_receive_blocks() {
+            return;
+        }
+        for key in std::mem::take(&mut self.starved) {
+            if let Some(connection) = self.table.get_mut(key) {
+                connection.flags &= !flag::STARVED;
+                self.receive(key);
+            }
+        }
+    }
+
+    /// Whether a good part of the memory for connections is not used.
+    pub(crate) fn is_sparse(&self) -> bool {
+        self.table.capacity_mapped() > SPARSE_SLOTS && self.table.len() < self.table.capacity_mapped() / 2
+    }
+
+    /// Gives memory back that an earlier peak has left. For quiet moments.
+    pub(crate) fn trim(&mut self) {
+        self.table.trim();
+        if self.table.is_empty() {
+            self.spares.trim(0);
+            self.server.blocks.trim(0);
+        }
+    }
+
+    pub(super) fn reset_reason(error: Errno) -> EndReason {
+        if error.0 == libc::ENOMEM { EndReason::OutOfMemory } else { EndReason::ConnectionReset }
+    }
+}

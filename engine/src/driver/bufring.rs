@@ -1,0 +1,108 @@
+//! The ring of receive blocks that the kernel picks from.
+//!
+//! Owns which blocks are lent to the kernel and how many. The number follows the demand: it doubles when a
+//! turn used up half of it, so that it is sized by active bytes, never by connections. Blocks that come back
+//! go to the pool's free list and are lent again from its warm end.
+
+#![allow(unsafe_code, reason = "entries of a ring shared with the kernel")]
+
+use std::io;
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU16, Ordering};
+
+use peregrine_pool::{Blocks, Lease, Region};
+
+use crate::sys::ring::Ring;
+
+/// Blocks lent at first.
+const INITIAL_TARGET: u16 = 64;
+
+/// `struct io_uring_buf` of the kernel. The last field of entry 0 is the ring's tail.
+#[repr(C)]
+struct Entry {
+    address: u64,
+    len: u32,
+    block: u16,
+    tail: u16,
+}
+
+pub(super) struct BufferRing {
+    blocks: Blocks,
+    memory: Region,
+    mask: u16,
+    tail: u16,
+    /// Blocks that the kernel holds now, wanted, and at most.
+    lent: u16,
+    target: u16,
+    max: u16,
+    /// Blocks that the kernel has used since the last refill.
+    used: u16,
+}
+
+impl BufferRing {
+    /// Maps a ring of `entries` (a power of two) and registers it as `group`.
+    pub(super) fn register(ring: &Ring, blocks: Blocks, entries: u16, group: u16) -> io::Result<Self> {
+        assert!(entries.is_power_of_two(), "the kernel wants a power of two");
+        let memory = Region::map(usize::from(entries) * size_of::<Entry>())?;
+        // SAFETY: [receive-ring] the region is as large as `entries` entries and is unmapped only after the
+        // ring is gone: `Uring` drops its ring first, and leaks the region when operations remain.
+        unsafe { ring.register_buffers(memory.as_ptr().as_ptr(), entries, group)? };
+        let target = INITIAL_TARGET.min(entries);
+        Ok(Self { blocks, memory, mask: entries - 1, tail: 0, lent: 0, target, max: entries, used: 0 })
+    }
+
+    /// Lends blocks until as many are out as the demand of the last turn suggests, and publishes them.
+    pub(super) fn refill(&mut self) {
+        if self.used > self.target / 2 {
+            self.target = (self.target * 2).min(self.max);
+        }
+        self.used = 0;
+        if self.lent >= self.target {
+            return;
+        }
+        while self.lent < self.target {
+            let Some(lease) = self.blocks.lease() else { break };
+            self.put(lease);
+        }
+        // SAFETY: [receive-ring] entry 0 is inside the region; the kernel reads its tail field atomically.
+        let tail = unsafe { AtomicU16::from_ptr(&raw mut (*self.entry(0).as_ptr()).tail) };
+        tail.store(self.tail, Ordering::Release);
+    }
+
+    fn put(&mut self, lease: Lease) {
+        let lent = lease.lend();
+        let block = u16::try_from(lent.index).expect("the pool holds at most 65536 blocks");
+        let entry = self.entry(self.tail & self.mask).as_ptr();
+        // SAFETY: [receive-ring] the entry is inside the region and, being beyond the published tail, not
+        // read by the kernel. The fields are written one by one to leave the tail in entry 0 alone.
+        unsafe {
+            (*entry).address = lent.ptr as u64;
+            (*entry).len = lent.len;
+            (*entry).block = block;
+        }
+        self.tail = self.tail.wrapping_add(1);
+        self.lent += 1;
+    }
+
+    /// Takes back the block that a completion names.
+    pub(super) fn take(&mut self, block: u16) -> Lease {
+        debug_assert!(self.lent > 0, "a completion names a block that was not lent");
+        self.lent -= 1;
+        self.used += 1;
+        // SAFETY: [lent-once] `put` lent the block, and the kernel names it in exactly one completion, after
+        // which it does not touch it.
+        unsafe { self.blocks.reclaim(u32::from(block)) }
+    }
+
+    /// Whether a receive would find a block, now or after the next refill.
+    pub(super) fn has_blocks(&self) -> bool {
+        let stats = self.blocks.stats();
+        self.lent > 0 || stats.leased + stats.lent < stats.max
+    }
+
+    fn entry(&self, index: u16) -> NonNull<Entry> {
+        debug_assert!(index <= self.mask);
+        // SAFETY: [receive-ring] the region holds `mask + 1` entries, page-aligned.
+        unsafe { self.memory.as_ptr().cast::<Entry>().add(usize::from(index)) }
+    }
+}

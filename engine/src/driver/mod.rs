@@ -1,0 +1,118 @@
+//! Completions: what the kernel finished, told in one form whatever the kernel interface.
+//!
+//! Owns the contract ([`Driver`]), the memory that the kernel is working on, and the three drivers behind
+//! the contract: [`uring`], [`epoll`], and for tests the seeded simulator `sim`. A driver knows sockets,
+//! buffers and keys; it must not know HTTP, connections' states or configuration.
+//!
+//! The contract in short:
+//!
+//! - Operations are queued by [`accept`](Driver::accept), [`receive`](Driver::receive),
+//!   [`send`](Driver::send) and [`close`](Driver::close) and start at the next [`turn`](Driver::turn), the
+//!   only place that may block. Afterwards [`next`](Driver::next) hands out what has completed.
+//! - `accept` and `receive` repeat: they yield any number of events and end with exactly one event that has
+//!   `more == false`. `send` yields exactly one event. A key may be forgotten by its owner only after the
+//!   last event of everything that was started for it.
+//! - Memory handed to [`send`](Driver::send) belongs to the driver until its event hands it back. Memory
+//!   received into belongs to the driver until the event hands out the lease.
+//! - The driver neither retries short sends nor restarts ended receives: the connection decides.
+
+mod bufring;
+pub(crate) mod epoll;
+pub(crate) mod op;
+#[cfg(test)]
+pub(crate) mod sim;
+pub(crate) mod timer;
+pub(crate) mod uring;
+
+use std::io;
+
+use peregrine_pool::{Key, Lease};
+
+pub(crate) use crate::sys::Fd;
+pub(crate) use crate::sys::clock::Now;
+pub(crate) use op::SendBuffer;
+
+/// What a driver reports, in the order in which it learnt of it.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// A listener accepted a connection, or could not. Without `more` the listener has stopped.
+    Accepted { listener: u32, result: Result<Fd, Errno>, more: bool },
+    /// Something arrived for the receive of `key`. Without `more` the receive has ended.
+    Received { key: Key, outcome: Received, more: bool },
+    /// A send has ended: `result` bytes of `buffer` are with the kernel for good.
+    Sent { key: Key, buffer: SendBuffer, result: Result<u32, Errno> },
+    /// Another thread called [`Waker::wake`](crate::sys::wake::Waker::wake).
+    Woken,
+}
+
+/// The outcome of one receive.
+#[derive(Debug)]
+pub(crate) enum Received {
+    /// The first `len` bytes of the lease are the peer's.
+    Data { lease: Lease, len: u32 },
+    /// The peer has shut down its sending side.
+    Eof,
+    /// No free receive block was left: start again once some are.
+    Starved,
+    /// The receive was stopped by [`Driver::stop_receiving`].
+    Stopped,
+    /// The socket failed.
+    Failed(Errno),
+}
+
+/// An error number of the kernel, e.g. `ECONNRESET`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Errno(pub(crate) i32);
+
+impl std::fmt::Debug for Errno {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", io::Error::from_raw_os_error(self.0))
+    }
+}
+
+/// Completions, whatever the kernel interface. See the module's text for the rules.
+pub(crate) trait Driver {
+    /// Starts accepting on a listening socket; `listener` comes back in the events.
+    fn accept(&mut self, socket: Fd, listener: u32);
+
+    /// Asks the accepts of `listener` to end; an [`Event::Accepted`] without `more` follows.
+    fn stop_accepting(&mut self, socket: Fd, listener: u32);
+
+    /// Starts receiving on a connection.
+    fn receive(&mut self, socket: Fd, key: Key);
+
+    /// Asks the receive of `key` to end; an [`Event::Received`] without `more` follows, unless it is already
+    /// on its way.
+    fn stop_receiving(&mut self, socket: Fd, key: Key);
+
+    /// Sends what `buffer` holds. At most one send per connection may be open.
+    fn send(&mut self, socket: Fd, key: Key, buffer: SendBuffer);
+
+    /// Ends the connection's sending direction (the peer reads end of file), after what was sent before.
+    fn shutdown_write(&mut self, socket: Fd);
+
+    /// Resets the connection: whatever is open on it ends at once, with errors.
+    fn abort(&mut self, socket: Fd);
+
+    /// Closes a socket on which nothing is open any more.
+    fn close(&mut self, socket: Fd);
+
+    /// Starts what was queued, then waits until something completes or the monotonic clock shows `until`
+    /// milliseconds; `Some(0)` does not wait. Returning early without an event is allowed.
+    ///
+    /// # Errors
+    /// Only such as make the worker useless, e.g. a ring that the kernel refuses to enter.
+    fn turn(&mut self, until: Option<u64>) -> io::Result<()>;
+
+    /// The next thing that has completed; `None` when it is time for another turn.
+    fn next(&mut self) -> Option<Event>;
+
+    /// The clocks as of the last turn.
+    fn now(&self) -> Now;
+
+    /// Whether a receive that starved would find a block now.
+    fn has_receive_blocks(&self) -> bool;
+
+    /// Operations that the kernel has not finished, accepts and wake-ups not counted.
+    fn in_flight(&self) -> usize;
+}

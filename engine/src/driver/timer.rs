@@ -1,0 +1,250 @@
+//! The timer wheel: one deadline per connection, kept in links inside the connections.
+//!
+//! Owns 512 slots of a quarter of a second. Moving a deadline later is one store: the entry stays in its slot
+//! and is put further when that comes round. It must not know what a deadline means; time is an argument.
+
+use peregrine_pool::Key;
+
+const SLOTS: usize = 512;
+
+/// The length of a slot, in milliseconds: deadlines fire up to this much late, never early.
+const SLOT_MILLIS: u64 = 250;
+
+/// The wheel's part of a connection.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct TimerLink {
+    /// In milliseconds of the monotonic clock; meaningful while armed.
+    deadline: u64,
+    previous: Option<Key>,
+    next: Option<Key>,
+    /// The slot's number plus one; 0 while not armed.
+    slot: u16,
+}
+
+/// Where the links are.
+pub(crate) trait Timers {
+    /// The link of a connection that the wheel was given and that still exists.
+    fn link(&mut self, key: Key) -> &mut TimerLink;
+}
+
+/// See the module's text.
+pub(crate) struct Wheel {
+    /// The first entry of each slot.
+    heads: Box<[Option<Key>; SLOTS]>,
+    /// A bit per slot that has entries.
+    occupied: [u64; SLOTS / 64],
+    /// The first slot, counted from time 0, that has not been gone through.
+    position: u64,
+}
+
+impl Wheel {
+    pub(crate) fn new(now: u64) -> Self {
+        Self { heads: Box::new([None; SLOTS]), occupied: [0; SLOTS / 64], position: now / SLOT_MILLIS }
+    }
+
+    /// Sets the deadline of `key`, armed or not.
+    #[inline]
+    pub(crate) fn arm(&mut self, timers: &mut impl Timers, key: Key, deadline: u64) {
+        let link = timers.link(key);
+        // The common case: later than the slot where the entry waits already.
+        if link.slot != 0 && deadline >= link.deadline {
+            link.deadline = deadline;
+            return;
+        }
+        self.move_to(timers, key, deadline);
+    }
+
+    #[inline(never)]
+    fn move_to(&mut self, timers: &mut impl Timers, key: Key, deadline: u64) {
+        self.disarm(timers, key);
+        // The slot after the deadline's own, so that nothing fires early.
+        let due = deadline / SLOT_MILLIS + 1;
+        // One slot short of a full round, so that `move_past` never comes back to where it is.
+        let farthest = self.position + SLOTS as u64 - 2;
+        let slot = (due.clamp(self.position, farthest) % SLOTS as u64) as usize;
+        let next = self.heads[slot].replace(key);
+        if let Some(next) = next {
+            timers.link(next).previous = Some(key);
+        }
+        *timers.link(key) = TimerLink { deadline, previous: None, next, slot: slot as u16 + 1 };
+        self.occupied[slot / 64] |= 1 << (slot % 64);
+    }
+
+    /// Forgets the deadline of `key`, if it has one.
+    pub(crate) fn disarm(&mut self, timers: &mut impl Timers, key: Key) {
+        let TimerLink { previous, next, slot, .. } = std::mem::take(timers.link(key));
+        let Some(slot) = usize::from(slot).checked_sub(1) else { return };
+        match previous {
+            Some(previous) => timers.link(previous).next = next,
+            None => self.heads[slot] = next,
+        }
+        if let Some(next) = next {
+            timers.link(next).previous = previous;
+        }
+        if self.heads[slot].is_none() {
+            self.occupied[slot / 64] &= !(1 << (slot % 64));
+        }
+    }
+
+    /// Disarms one entry whose deadline has passed and returns it; `None` when there is none left.
+    pub(crate) fn pop_expired(&mut self, timers: &mut impl Timers, now: u64) -> Option<Key> {
+        let current = now / SLOT_MILLIS;
+        while self.position <= current {
+            let slot = (self.position % SLOTS as u64) as usize;
+            if let Some(key) = self.heads[slot] {
+                let deadline = timers.link(key).deadline;
+                // Out of this slot in any case, so that the loop ends.
+                self.disarm(timers, key);
+                if deadline <= now {
+                    return Some(key);
+                }
+                self.move_past(timers, key, deadline);
+            } else {
+                let skipped = self.first_occupied().map_or(current + 1, |(slot, _)| slot);
+                self.position = skipped.clamp(self.position + 1, current + 1);
+            }
+        }
+        None
+    }
+
+    /// Puts an entry of the current slot into a later one.
+    fn move_past(&mut self, timers: &mut impl Timers, key: Key, deadline: u64) {
+        let position = self.position;
+        self.position += 1;
+        self.move_to(timers, key, deadline);
+        self.position = position;
+    }
+
+    /// When [`pop_expired`](Self::pop_expired) should be called next, in milliseconds.
+    pub(crate) fn next_due(&self) -> Option<u64> {
+        self.first_occupied().map(|(position, _)| position * SLOT_MILLIS)
+    }
+
+    /// The next occupied slot from the current one on: counted from time 0, and its index.
+    fn first_occupied(&self) -> Option<(u64, usize)> {
+        let start = (self.position % SLOTS as u64) as usize;
+        let words = SLOTS / 64;
+        for step in 0..=words {
+            let word = (start / 64 + step) % words;
+            let mut bits = self.occupied[word];
+            if step == 0 {
+                bits &= u64::MAX << (start % 64);
+            } else if step == words {
+                bits &= !(u64::MAX << (start % 64));
+            }
+            if bits != 0 {
+                let slot = word * 64 + bits.trailing_zeros() as usize;
+                let ahead = (slot + SLOTS - start) % SLOTS;
+                return Some((self.position + ahead as u64, slot));
+            }
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use peregrine_pool::Slab;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    impl Timers for Slab<TimerLink> {
+        fn link(&mut self, key: Key) -> &mut TimerLink {
+            self.get_mut(key).expect("a live entry")
+        }
+    }
+
+    fn entries(count: usize) -> (Slab<TimerLink>, Vec<Key>) {
+        let mut slab = Slab::new(1024);
+        let keys = (0..count).map(|_| slab.insert(TimerLink::default()).expect("room")).collect();
+        (slab, keys)
+    }
+
+    #[test]
+    fn a_deadline_fires_once_and_never_early() {
+        let (mut slab, keys) = entries(1);
+        let mut wheel = Wheel::new(1000);
+        wheel.arm(&mut slab, keys[0], 5100);
+        assert_eq!(wheel.pop_expired(&mut slab, 5099), None);
+        assert_eq!(wheel.pop_expired(&mut slab, 5100 + SLOT_MILLIS), Some(keys[0]));
+        assert_eq!(wheel.pop_expired(&mut slab, 1_000_000), None);
+        assert_eq!(wheel.next_due(), None);
+    }
+
+    #[test]
+    fn a_deadline_moved_later_fires_at_the_later_time_only() {
+        let (mut slab, keys) = entries(1);
+        let mut wheel = Wheel::new(0);
+        wheel.arm(&mut slab, keys[0], 1000);
+        wheel.arm(&mut slab, keys[0], 9000);
+        assert_eq!(wheel.pop_expired(&mut slab, 8999), None);
+        assert_eq!(wheel.pop_expired(&mut slab, 9000 + SLOT_MILLIS), Some(keys[0]));
+    }
+
+    #[test]
+    fn a_deadline_moved_earlier_fires_at_the_earlier_time() {
+        let (mut slab, keys) = entries(1);
+        let mut wheel = Wheel::new(0);
+        wheel.arm(&mut slab, keys[0], 130_000);
+        wheel.arm(&mut slab, keys[0], 500);
+        assert_eq!(wheel.pop_expired(&mut slab, 500 + SLOT_MILLIS), Some(keys[0]));
+    }
+
+    #[test]
+    fn deadlines_beyond_the_horizon_wait_for_their_round() {
+        let (mut slab, keys) = entries(2);
+        let mut wheel = Wheel::new(0);
+        let horizon = SLOTS as u64 * SLOT_MILLIS;
+        wheel.arm(&mut slab, keys[0], horizon * 3 + 10);
+        wheel.arm(&mut slab, keys[1], 10);
+        assert_eq!(wheel.pop_expired(&mut slab, horizon), Some(keys[1]));
+        let mut now = horizon;
+        while now < horizon * 3 {
+            now = wheel.next_due().expect("armed").max(now + 1);
+            if now >= horizon * 3 + 10 {
+                break;
+            }
+            assert_eq!(wheel.pop_expired(&mut slab, now), None);
+        }
+        assert_eq!(wheel.pop_expired(&mut slab, horizon * 3 + 10 + SLOT_MILLIS), Some(keys[0]));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(200))]
+        #[test]
+        fn agrees_with_a_sorted_list(
+            steps in prop::collection::vec((0usize..8, 0u64..400_000, 0u64..60_000, prop::bool::ANY), 1..200),
+        ) {
+            let (mut slab, keys) = entries(8);
+            let mut wheel = Wheel::new(0);
+            let mut model = [None::<u64>; 8];
+            let mut now = 0;
+            for (entry, ahead, advance, disarm) in steps {
+                if disarm {
+                    wheel.disarm(&mut slab, keys[entry]);
+                    model[entry] = None;
+                } else {
+                    wheel.arm(&mut slab, keys[entry], now + ahead);
+                    model[entry] = Some(now + ahead);
+                }
+                now += advance;
+                if let Some(due) = wheel.next_due() {
+                    let earliest = model.iter().flatten().min().expect("something is armed");
+                    // The wheel may wake for entries that have moved, but never later than a slot's length.
+                    prop_assert!(due <= earliest + SLOT_MILLIS);
+                } else {
+                    prop_assert!(model.iter().all(Option::is_none));
+                }
+                while let Some(key) = wheel.pop_expired(&mut slab, now) {
+                    let fired = keys.iter().position(|&k| k == key).expect("one of ours");
+                    let deadline = model[fired].take().expect("armed");
+                    prop_assert!(deadline <= now);
+                }
+                for deadline in model.iter().flatten() {
+                    prop_assert!(deadline + SLOT_MILLIS >= now, "{deadline} missed at {now}");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,444 @@
+//! The io_uring driver: multishot accepts and receives, one `io_uring_enter` per turn.
+//!
+//! Owns the ring, the table of sends in flight and the receive blocks. Memory that the kernel works on is
+//! reachable only from here until its final completion.
+
+#![allow(unsafe_code, reason = "operations name memory to the kernel")]
+
+use std::io;
+use std::mem::ManuallyDrop;
+
+use io_uring::{cqueue, opcode, squeue, types};
+use peregrine_pool::{Blocks, Key, Slab};
+
+use super::bufring::BufferRing;
+use super::{Driver, Errno, Event, Fd, Now, Received, SendBuffer};
+use crate::sys::ring::{self, Ring, Rung};
+use crate::sys::wake::Waker;
+use crate::sys::{clock, epoll as socket};
+
+/// The group id of the receive blocks; a ring of ours has only one.
+const GROUP: u16 = 0;
+
+/// The most sends in flight; addresses are reserved for them, memory is not.
+const SENDS_MAX: u32 = 1 << 20;
+
+/// How a connection's bytes are received.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ReceiveMode {
+    /// One operation yields any number of receives (Linux 6.0).
+    Multishot,
+    /// One operation per receive, which takes its block only when data is there.
+    Single,
+}
+
+/// What the driver is made with.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    /// The blocks to receive into. At most 65,536, the width of the kernel's buffer ids.
+    pub(crate) receive_blocks: Blocks,
+    /// Entries of the ring of receive blocks, a power of two: the most blocks that are lent at once.
+    pub(crate) receive_ring_entries: u16,
+    pub(crate) waker: Waker,
+    /// How long a turn polls before it sleeps, in microseconds.
+    pub(crate) busy_poll_micros: u32,
+    /// Try this rung only.
+    pub(crate) rung: Option<Rung>,
+}
+
+/// Why there is no io_uring driver: the last thing tried and the kernel's answer.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    pub(crate) operation: &'static str,
+    pub(crate) error: io::Error,
+}
+
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {} ({})", self.operation, self.error, ring::refusal_hint(&self.error))
+    }
+}
+
+/// The kinds of operations, the top byte of what the kernel hands back.
+#[derive(Clone, Copy)]
+#[repr(u8)]
+enum Op {
+    Accept = 1,
+    Receive,
+    Send,
+    Cancel,
+    Close,
+    Wake,
+}
+
+impl Op {
+    /// What the kernel hands back with each completion of the operation: kind, then generation and slot.
+    fn tag(self, key: u64) -> u64 {
+        debug_assert!(key < 1 << 56);
+        (self as u64) << 56 | key
+    }
+
+    fn untag(tag: u64) -> Option<(Self, u64)> {
+        let op = match tag >> 56 {
+            1 => Self::Accept,
+            2 => Self::Receive,
+            3 => Self::Send,
+            4 => Self::Cancel,
+            5 => Self::Close,
+            6 => Self::Wake,
+            _ => return None,
+        };
+        Some((op, tag & ((1 << 56) - 1)))
+    }
+}
+
+/// One send in flight. Its address is stable, because the kernel may hold pointers into `message`.
+struct InFlight {
+    connection: Key,
+    buffer: SendBuffer,
+    /// For sends of more than one part. Boxed and reused: most sends have one part.
+    message: Option<Box<Message>>,
+}
+
+struct Message {
+    header: libc::msghdr,
+    parts: [libc::iovec; 2],
+}
+
+/// See the module's text.
+pub(crate) struct Uring {
+    /// Dropped by hand: before the memory that its operations name.
+    ring: ManuallyDrop<Ring>,
+    buffers: ManuallyDrop<BufferRing>,
+    sends: ManuallyDrop<Slab<InFlight>>,
+    spare_messages: Vec<Box<Message>>,
+    rung: Rung,
+    mode: ReceiveMode,
+    /// Receives that have not ended.
+    receiving: usize,
+    waker: Waker,
+    wake_armed: bool,
+    busy_poll_nanos: u64,
+    now: Now,
+}
+
+impl Uring {
+    /// Makes a ring for the calling thread, on the best rung of the ladder that works when tried.
+    ///
+    /// # Errors
+    /// The refusal of the last rung tried.
+    pub(crate) fn new(config: &Config) -> Result<Self, Refusal> {
+        let mut refusal = Refusal { operation: "io_uring_setup", error: io::ErrorKind::Unsupported.into() };
+        for rung in Rung::ALL {
+            if config.rung.is_some_and(|only| only != rung) {
+                continue;
+            }
+            match Self::try_rung(config, rung) {
+                Ok(driver) => return Ok(driver),
+                // Only missing features are worth a lower rung; a refusal stays one.
+                Err(tried) if tried.error.raw_os_error() == Some(libc::EINVAL) => refusal = tried,
+                Err(tried) => return Err(tried),
+            }
+        }
+        Err(refusal)
+    }
+
+    fn try_rung(config: &Config, rung: Rung) -> Result<Self, Refusal> {
+        let refused = |operation| move |error| Refusal { operation, error };
+        let ring = Ring::open(rung).map_err(refused("io_uring_setup"))?;
+        let blocks = config.receive_blocks.clone();
+        let buffers = BufferRing::register(&ring, blocks, config.receive_ring_entries, GROUP)
+            .map_err(refused("io_uring_register"))?;
+        let mut driver = Self {
+            ring: ManuallyDrop::new(ring),
+            buffers: ManuallyDrop::new(buffers),
+            sends: ManuallyDrop::new(Slab::new(SENDS_MAX)),
+            spare_messages: Vec::new(),
+            rung,
+            mode: ReceiveMode::Multishot,
+            receiving: 0,
+            waker: config.waker.clone(),
+            wake_armed: false,
+            busy_poll_nanos: u64::from(config.busy_poll_micros) * 1000,
+            now: clock::now(),
+        };
+        driver.mode = driver.probe_receive().map_err(refused("receive into provided buffers"))?;
+        Ok(driver)
+    }
+
+    /// What the start-up line says.
+    pub(crate) fn describe(&self) -> String {
+        let receive = match self.mode {
+            ReceiveMode::Multishot => "multishot receive",
+            ReceiveMode::Single => "single receive",
+        };
+        format!("{}, {receive}", self.rung.name())
+    }
+
+    /// Receives one byte from a pair of sockets, in the best way that works: some sandboxes allow a ring to
+    /// be set up and then refuse its operations.
+    fn probe_receive(&mut self) -> io::Result<ReceiveMode> {
+        let mut last = io::Error::from_raw_os_error(libc::EINVAL);
+        for mode in [ReceiveMode::Multishot, ReceiveMode::Single] {
+            self.mode = mode;
+            let [near, far] = ring::socket_pair()?;
+            ring::send_byte(&far)?;
+            drop(far);
+            let near_fd = Fd(std::os::fd::AsRawFd::as_raw_fd(&near));
+            let probe = Key::unpack(0);
+            self.receive(near_fd, probe);
+            let mut got_byte = false;
+            let mut turns = 0;
+            while self.receiving > 0 {
+                turns += 1;
+                if turns > 16 {
+                    return Err(io::ErrorKind::TimedOut.into());
+                }
+                self.turn(Some(self.now.millis + 100))?;
+                while let Some(event) = self.next() {
+                    match event {
+                        Event::Received { outcome: Received::Data { len: 1, .. }, .. } => got_byte = true,
+                        Event::Received { outcome: Received::Failed(errno), .. } => {
+                            last = io::Error::from_raw_os_error(errno.0);
+                        }
+                        _ => {}
+                    }
+                }
+            }
+            if got_byte {
+                return Ok(mode);
+            }
+        }
+        Err(last)
+    }
+
+    /// Queues an operation.
+    ///
+    /// # Safety
+    /// As for [`Ring::push`]: the memory that `entry` names is owned by this driver until the operation's
+    /// final completion.
+    unsafe fn push(&mut self, entry: &squeue::Entry) {
+        // SAFETY: promised by the caller.
+        if let Err(error) = unsafe { self.ring.push(entry) } {
+            // Only a broken ring comes here; the next turn meets the same error and ends the worker.
+            debug_assert!(false, "the ring takes no operations: {error}");
+        }
+    }
+
+    fn cancel(&mut self, builder: types::CancelBuilder) {
+        let entry = opcode::AsyncCancel2::new(builder).build().user_data(Op::Cancel.tag(0));
+        // SAFETY: names no memory.
+        unsafe { self.push(&entry) };
+    }
+
+    fn arm_wake(&mut self) {
+        if self.wake_armed {
+            return;
+        }
+        let eventfd = types::Fd(self.waker.fd().0);
+        let entry = opcode::PollAdd::new(eventfd, libc::POLLIN as u32).multi(true).build();
+        // SAFETY: names no memory.
+        unsafe { self.push(&entry.user_data(Op::Wake.tag(0))) };
+        self.wake_armed = true;
+    }
+
+    fn received(&mut self, key: Key, completion: &cqueue::Entry) -> Event {
+        let more = cqueue::more(completion.flags());
+        if !more {
+            self.receiving -= 1;
+        }
+        // A block may come with any result, and is lost unless it is taken.
+        let lease = cqueue::buffer_select(completion.flags()).map(|block| self.buffers.take(block));
+        let outcome = match (completion.result(), lease) {
+            (len, Some(lease)) if len > 0 => Received::Data { lease, len: len.cast_unsigned() },
+            (0, _) => Received::Eof,
+            (error, _) if error == -libc::ENOBUFS => Received::Starved,
+            (error, _) if error == -libc::ECANCELED => Received::Stopped,
+            (error, _) => Received::Failed(Errno(-error)),
+        };
+        Event::Received { key, outcome, more }
+    }
+
+    fn sent(&mut self, key: Key, result: i32) -> Option<Event> {
+        let InFlight { connection, buffer, message } = self.sends.remove(key)?;
+        self.spare_messages.extend(message);
+        let result = if result < 0 { Err(Errno(-result)) } else { Ok(result.cast_unsigned()) };
+        Some(Event::Sent { key: connection, buffer, result })
+    }
+
+    fn event(&mut self, completion: &cqueue::Entry) -> Option<Event> {
+        let (op, key) = Op::untag(completion.user_data())?;
+        match op {
+            Op::Receive => Some(self.received(Key::unpack(key), completion)),
+            Op::Send => self.sent(Key::unpack(key), completion.result()),
+            Op::Accept => {
+                let result = match completion.result() {
+                    fd if fd >= 0 => Ok(Fd(fd)),
+                    error => Err(Errno(-error)),
+                };
+                let more = cqueue::more(completion.flags());
+                Some(Event::Accepted { listener: (key & u64::from(u32::MAX)) as u32, result, more })
+            }
+            Op::Wake => {
+                self.wake_armed = cqueue::more(completion.flags());
+                self.waker.drain();
+                Some(Event::Woken)
+            }
+            Op::Cancel | Op::Close => None,
+        }
+    }
+}
+
+impl Driver for Uring {
+    fn accept(&mut self, socket: Fd, listener: u32) {
+        let entry = opcode::AcceptMulti::new(types::Fd(socket.0)).flags(libc::SOCK_CLOEXEC).build();
+        // SAFETY: names no memory.
+        unsafe { self.push(&entry.user_data(Op::Accept.tag(u64::from(listener)))) };
+    }
+
+    fn stop_accepting(&mut self, _socket: Fd, listener: u32) {
+        self.cancel(types::CancelBuilder::user_data(Op::Accept.tag(u64::from(listener))).all());
+    }
+
+    fn receive(&mut self, socket: Fd, key: Key) {
+        let socket = types::Fd(socket.0);
+        let entry = match self.mode {
+            ReceiveMode::Multishot => opcode::RecvMulti::new(socket, GROUP).build(),
+            ReceiveMode::Single => opcode::Recv::new(socket, std::ptr::null_mut(), 0)
+                .buf_group(GROUP)
+                .build()
+                .flags(squeue::Flags::BUFFER_SELECT),
+        };
+        self.receiving += 1;
+        // SAFETY: [receive-ring] names no memory but the group's blocks, which the driver owns.
+        unsafe { self.push(&entry.user_data(Op::Receive.tag(key.pack()))) };
+    }
+
+    fn stop_receiving(&mut self, _socket: Fd, key: Key) {
+        self.cancel(types::CancelBuilder::user_data(Op::Receive.tag(key.pack())).all());
+    }
+
+    fn send(&mut self, socket: Fd, key: Key, buffer: SendBuffer) {
+        let socket = types::Fd(socket.0);
+        // No MSG_WAITALL: a short send must be seen, because progress is what moves a deadline.
+        let flags = libc::MSG_NOSIGNAL;
+        let message = buffer.payload().is_some().then(|| {
+            self.spare_messages.pop().unwrap_or_else(|| {
+                // SAFETY: zeroes are a valid `msghdr` and valid `iovec`s.
+                Box::new(unsafe { std::mem::zeroed::<Message>() })
+            })
+        });
+        let in_flight = InFlight { connection: key, buffer, message };
+        let Ok(slot) = self.sends.insert(in_flight) else {
+            unreachable!("one send per connection, and fewer connections than slots")
+        };
+        let in_flight = self.sends.get_mut(slot).expect("just inserted");
+        let block = in_flight.buffer.block();
+        let entry = match (&mut in_flight.message, in_flight.buffer.payload()) {
+            (Some(message), Some(payload)) => {
+                message.parts = [block, payload].map(|part| libc::iovec {
+                    iov_base: part.as_ptr().cast_mut().cast(),
+                    iov_len: part.len(),
+                });
+                message.header.msg_iov = message.parts.as_mut_ptr();
+                message.header.msg_iovlen = message.parts.len();
+                opcode::SendMsg::new(socket, &raw const message.header).flags(flags.cast_unsigned()).build()
+            }
+            _ => {
+                let len = u32::try_from(block.len()).expect("a block is shorter than 4 GiB");
+                opcode::Send::new(socket, block.as_ptr(), len).flags(flags).build()
+            }
+        };
+        // SAFETY: [lent-until-final] block, payload and message live in the table of sends until the
+        // completion takes them out; boxes and leases do not move their memory.
+        unsafe { self.push(&entry.user_data(Op::Send.tag(slot.pack()))) };
+    }
+
+    fn shutdown_write(&mut self, socket: Fd) {
+        // Fails only on a connection that has failed, of which its receive tells.
+        let _ = socket::shutdown_write(socket);
+    }
+
+    fn abort(&mut self, socket: Fd) {
+        // Without it the end is an orderly one, which is not wrong, only less plain.
+        let _ = socket::reset_on_close(socket);
+        self.cancel(types::CancelBuilder::fd(types::Fd(socket.0)).all());
+    }
+
+    fn close(&mut self, socket: Fd) {
+        let entry = opcode::Close::new(types::Fd(socket.0)).build().user_data(Op::Close.tag(0));
+        // SAFETY: names no memory.
+        unsafe { self.push(&entry.flags(squeue::Flags::SKIP_SUCCESS)) };
+    }
+
+    fn turn(&mut self, until: Option<u64>) -> io::Result<()> {
+        self.arm_wake();
+        self.buffers.refill();
+        if self.busy_poll_nanos > 0 {
+            let end = clock::precise_nanos() + self.busy_poll_nanos;
+            loop {
+                self.ring.enter(0, None)?;
+                if self.ring.has_completions() || clock::precise_nanos() >= end {
+                    break;
+                }
+                std::hint::spin_loop();
+            }
+        }
+        if self.busy_poll_nanos == 0 || !self.ring.has_completions() {
+            // The clock of a turn is up to 4 ms behind; that much longer is slept.
+            let timeout = until.map(|until| until.saturating_sub(self.now.millis));
+            let want = u32::from(timeout != Some(0));
+            self.ring.enter(want, timeout.filter(|&millis| millis > 0))?;
+        }
+        self.now = clock::now();
+        Ok(())
+    }
+
+    #[inline]
+    fn next(&mut self) -> Option<Event> {
+        loop {
+            let completion = self.ring.next()?;
+            if let Some(event) = self.event(&completion) {
+                return Some(event);
+            }
+        }
+    }
+
+    fn now(&self) -> Now {
+        self.now
+    }
+
+    fn has_receive_blocks(&self) -> bool {
+        self.buffers.has_blocks()
+    }
+
+    fn in_flight(&self) -> usize {
+        self.receiving + self.sends.len() as usize
+    }
+}
+
+impl Drop for Uring {
+    /// Ends what is open and waits for it. Memory that the kernel does not hand back in time is leaked:
+    /// closing a ring cancels its operations, but not at once.
+    fn drop(&mut self) {
+        self.cancel(types::CancelBuilder::any().all());
+        let deadline = self.now.millis + 1000;
+        while self.in_flight() > 0 && self.now.millis < deadline {
+            if self.turn(Some(deadline)).is_err() {
+                break;
+            }
+            while self.next().is_some() {}
+        }
+        let idle = self.in_flight() == 0;
+        // SAFETY: the fields are not used again.
+        unsafe {
+            ManuallyDrop::drop(&mut self.ring);
+            if idle {
+                ManuallyDrop::drop(&mut self.buffers);
+                ManuallyDrop::drop(&mut self.sends);
+            } else {
+                std::mem::forget(std::mem::take(&mut self.spare_messages));
+            }
+        }
+    }
+}

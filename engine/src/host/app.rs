@@ -1,0 +1,153 @@
+//! The application as its author builds it: options, routes, and the start.
+
+use super::error::{Result, StartError};
+use super::options::Options;
+use super::server::{self, Server};
+use crate::app::{Handler, Methods, Route, RouteError, Router};
+use crate::http::Method;
+
+/// An application: routes, and the server that they run on.
+///
+/// ```no_run
+/// use peregrine::prelude::*;
+///
+/// fn hello(_: &Request, response: &mut Response) {
+///     response.text("Hello, World!");
+/// }
+///
+/// fn main() -> Result<()> {
+///     let mut app = App::new();
+///     app.get("/", hello);
+///     app.run()
+/// }
+/// ```
+#[derive(Clone, Default)]
+pub struct App {
+    options: Options,
+    routes: Vec<Route>,
+    fallback: Option<Handler>,
+}
+
+impl App {
+    /// An application with default options: `http://localhost:5000`, a worker per CPU.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// An application with these options.
+    #[must_use]
+    pub fn with_options(options: Options) -> Self {
+        Self { options, ..Self::default() }
+    }
+
+    /// An application configured by the command line and the environment, with the flags of the `peregrine`
+    /// command: `--urls`, `--workers` and so on. `--help` and flags that do not exist end the process, as
+    /// users expect of a command.
+    ///
+    /// # Errors
+    /// None today; configuration files will bring some.
+    #[cfg(feature = "cli")]
+    pub fn from_args() -> Result<Self> {
+        let mut options = Options::default();
+        super::Flags::from_args().apply(&mut options);
+        Ok(Self::with_options(options))
+    }
+
+    /// Changes the options, as Kestrel's `ConfigureKestrel`.
+    ///
+    /// ```
+    /// let mut app = peregrine::App::new();
+    /// app.configure(|options| options.limits.max_request_body_size = Some(1_000_000));
+    /// ```
+    pub fn configure(&mut self, change: impl FnOnce(&mut Options)) -> &mut Self {
+        change(&mut self.options);
+        self
+    }
+
+    fn route(&mut self, methods: Methods, template: &str, handler: Handler) -> &mut Self {
+        self.routes.push(Route { methods, template: template.to_owned(), handler });
+        self
+    }
+
+    /// Answers GET, and HEAD with the same head, for paths that match `template`: `/users/{id}` captures one
+    /// segment, `/files/{*rest}` the rest of the path. Templates are checked at the start.
+    pub fn get(&mut self, template: &str, handler: Handler) -> &mut Self {
+        self.route(Methods::One(Method::Get), template, handler)
+    }
+
+    /// Answers POST; templates as in [`get`](Self::get).
+    pub fn post(&mut self, template: &str, handler: Handler) -> &mut Self {
+        self.route(Methods::One(Method::Post), template, handler)
+    }
+
+    /// Answers PUT; templates as in [`get`](Self::get).
+    pub fn put(&mut self, template: &str, handler: Handler) -> &mut Self {
+        self.route(Methods::One(Method::Put), template, handler)
+    }
+
+    /// Answers PATCH; templates as in [`get`](Self::get).
+    pub fn patch(&mut self, template: &str, handler: Handler) -> &mut Self {
+        self.route(Methods::One(Method::Patch), template, handler)
+    }
+
+    /// Answers DELETE; templates as in [`get`](Self::get).
+    pub fn delete(&mut self, template: &str, handler: Handler) -> &mut Self {
+        self.route(Methods::One(Method::Delete), template, handler)
+    }
+
+    /// Answers HEAD in another way than by GET's head; templates as in [`get`](Self::get).
+    pub fn head(&mut self, template: &str, handler: Handler) -> &mut Self {
+        self.route(Methods::One(Method::Head), template, handler)
+    }
+
+    /// Answers OPTIONS in another way than with `Allow`; templates as in [`get`](Self::get).
+    pub fn options(&mut self, template: &str, handler: Handler) -> &mut Self {
+        self.route(Methods::One(Method::Options), template, handler)
+    }
+
+    /// Answers every method that has no handler of its own; templates as in [`get`](Self::get).
+    pub fn any(&mut self, template: &str, handler: Handler) -> &mut Self {
+        self.route(Methods::Any, template, handler)
+    }
+
+    /// Answers what no template matches, instead of 404.
+    pub fn fallback(&mut self, handler: Handler) -> &mut Self {
+        self.fallback = Some(handler);
+        self
+    }
+
+    fn compile(&self) -> Result<Router> {
+        Router::new(&self.routes, self.fallback).map_err(|RouteError { template, problem }| StartError::Route { pattern: template, problem })
+    }
+
+    /// Serves until SIGINT or SIGTERM, then drains. Prints the start-up lines on standard output.
+    ///
+    /// # Errors
+    /// Why it could not start, in one sentence; or that a worker failed.
+    pub fn run(&self) -> Result<()> {
+        server::run(self.options.clone(), &self.compile()?)
+    }
+
+    /// Serves in the background, without printing and without touching signals. Returns once connections
+    /// are accepted.
+    ///
+    /// ```
+    /// use peregrine::{App, Options};
+    ///
+    /// let mut options = Options::default();
+    /// options.urls = vec!["http://127.0.0.1:0".to_owned()];
+    /// let mut app = App::with_options(options);
+    /// app.get("/", |_, response| response.text("hi"));
+    /// let server = app.start()?;
+    /// println!("{}", server.addresses()[0]);
+    /// server.shutdown()?;
+    /// # Ok::<(), peregrine::StartError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Why it could not start, in one sentence.
+    pub fn start(&self) -> Result<Server> {
+        Server::start(self.options.clone(), &self.compile()?)
+    }
+}

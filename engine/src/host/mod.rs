@@ -1,0 +1,25 @@
+//! The host: options, addresses, workers, and a server's life from start to drain.
+//!
+//! Owns everything that happens once per process or per worker. It must not know what a request is.
+
+mod address;
+mod app;
+mod banner;
+mod error;
+#[cfg(feature = "cli")]
+mod flags;
+mod limits;
+mod listener;
+mod options;
+mod placement;
+mod server;
+mod worker;
+
+pub use app::App;
+pub use error::StartError;
+#[cfg(feature = "cli")]
+pub use flags::Flags;
+pub use limits::Limits;
+pub use options::{DriverChoice, Options};
+pub use placement::CpuList;
+pub use server::Server;

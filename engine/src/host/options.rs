@@ -1,0 +1,186 @@
+//! The options of a server: the one place that says which there are and what they default to.
+//!
+//! Holds values only. Where they come from (code, environment, command line) is for `flags` and the app.
+
+use std::fmt;
+use std::io;
+use std::path::{self, PathBuf};
+use std::time::Duration;
+
+use super::error::{Result, StartError};
+use super::limits::Limits;
+use super::placement::CpuList;
+
+/// The kernel interface that the workers wait on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum), value(rename_all = "snake_case"))]
+pub enum DriverChoice {
+    /// `io_uring` where the kernel allows it, otherwise `epoll`. The default.
+    #[default]
+    #[cfg_attr(feature = "cli", value(help = "io_uring where the kernel allows it, otherwise epoll"))]
+    Auto,
+    /// `io_uring` or nothing: the server refuses to start where the kernel refuses it.
+    #[cfg_attr(feature = "cli", value(help = "io_uring, or refuse to start"))]
+    IoUring,
+    /// `epoll`, which every kernel and every sandbox has.
+    #[cfg_attr(feature = "cli", value(help = "epoll, which every kernel has"))]
+    Epoll,
+}
+
+impl fmt::Display for DriverChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Auto => "auto",
+            Self::IoUring => "io_uring",
+            Self::Epoll => "epoll",
+        })
+    }
+}
+
+/// The options of a server.
+///
+/// ```
+/// let mut options = peregrine::Options::default();
+/// options.urls = vec!["http://*:8080".to_owned()];
+/// options.limits.max_request_body_size = None;
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Options {
+    /// The addresses to listen on, several in one text separated by `;` or one per element. Default: none,
+    /// which means `http://localhost:5000` (as in Kestrel).
+    ///
+    /// | Form | Listens on |
+    /// |---|---|
+    /// | `http://127.0.0.1:5000`, `http://[::1]:5000` | that address |
+    /// | `http://localhost:5000` | `127.0.0.1` and `[::1]` |
+    /// | `http://*:5000`, `http://+:5000`, `http://any.name:5000` | all interfaces, IPv4 and IPv6 |
+    /// | `http://unix:/run/app.sock` | that Unix socket |
+    ///
+    /// Without a port it is 80; port 0 lets the kernel choose one.
+    pub urls: Vec<String>,
+
+    /// How many workers serve, each a thread with a ring of its own. Default: one per usable CPU, and no more
+    /// than a CPU quota of the control group has time for.
+    pub workers: Option<usize>,
+
+    /// The CPUs that workers may use, e.g. `"0-3,8".parse()?`. Default: all that this process may use.
+    pub cpus: Option<CpuList>,
+
+    /// Whether each worker keeps to one CPU. Default true; a quota of the control group below the number of
+    /// CPUs turns it off, because the kernel must then be free to choose.
+    pub pin: bool,
+
+    /// How many connections may wait in the kernel to be accepted, for each worker and address. Default
+    /// 4096, where Kestrel has 512: connections arrive in bursts of thousands when a client restarts, an
+    /// overflow costs each of them a second of retry, and waiting places cost nothing until they are taken.
+    /// The kernel caps it at `net.core.somaxconn`, 4096 as well unless configured.
+    pub backlog: u32,
+
+    /// The kernel interface that the workers wait on. Default [`DriverChoice::Auto`].
+    pub driver: DriverChoice,
+
+    /// How long a worker without work looks for completions before it sleeps. Default 0: not at all. Some
+    /// tens of microseconds shorten responses on a machine that has nothing else to do, and cost its CPUs.
+    pub busy_poll: Duration,
+
+    /// The directory that the application's files are relative to. Default: the current directory.
+    pub content_root: PathBuf,
+
+    /// The name of the environment that this server runs in, by convention `Development`, `Staging` or
+    /// `Production`. Default `Production`.
+    pub environment: String,
+
+    /// Whether responses carry `Server: Peregrine`. Default true (Kestrel's `AddServerHeader`).
+    pub server_header: bool,
+
+    /// How long open requests may take to finish after a shutdown was asked for; what is open then is
+    /// aborted. Default 30 s (ASP.NET Core's `ShutdownTimeout`).
+    pub shutdown_timeout: Duration,
+
+    /// What a peer may ask for before it is turned away.
+    pub limits: Limits,
+
+    /// Print how much memory the server would take, and for what, instead of serving. Default false.
+    pub memory_plan: bool,
+
+    /// Start at this step of the ladder of kernel features, 0 being the newest, to try what older kernels
+    /// get. For tests; default: the best that works.
+    #[doc(hidden)]
+    pub driver_rung: Option<u8>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            urls: Vec::new(),
+            workers: None,
+            cpus: None,
+            pin: true,
+            backlog: 4096,
+            driver: DriverChoice::Auto,
+            busy_poll: Duration::ZERO,
+            content_root: PathBuf::from("."),
+            environment: "Production".to_owned(),
+            server_header: true,
+            shutdown_timeout: Duration::from_secs(30),
+            limits: Limits::default(),
+            memory_plan: false,
+            driver_rung: None,
+        }
+    }
+}
+
+impl Options {
+    /// The same options with an absolute content root, once all of them are seen to be usable.
+    ///
+    /// # Errors
+    /// The first value that no server can run with.
+    pub(crate) fn checked(mut self) -> Result<Self> {
+        let zero = [("workers", self.workers == Some(0)), ("backlog", self.backlog == 0)];
+        if let Some((option, _)) = zero.iter().find(|(_, zero)| *zero) {
+            return Err(StartError::InvalidOption { option, problem: "it must be above 0" });
+        }
+        self.limits.check()?;
+
+        let unusable = |source| StartError::ContentRoot { path: self.content_root.clone(), source };
+        let root = path::absolute(&self.content_root).map_err(unusable)?;
+        if !root.metadata().map_err(unusable)?.is_dir() {
+            return Err(unusable(io::ErrorKind::NotADirectory.into()));
+        }
+        self.content_root = root;
+        Ok(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_usable_and_the_content_root_becomes_absolute() {
+        let options = Options::default().checked().unwrap();
+        assert_eq!(options.content_root, std::env::current_dir().unwrap());
+        assert_eq!(options.environment, "Production");
+    }
+
+    #[test]
+    fn a_content_root_that_is_no_directory_is_refused() {
+        let at = |path: &str| Options { content_root: path.into(), ..Options::default() }.checked();
+        let missing = at("/nowhere/at/all").unwrap_err().to_string();
+        assert_eq!(
+            missing,
+            "The content root /nowhere/at/all cannot be used: No such file or directory (os error 2). Name a \
+             directory with --content-root."
+        );
+        assert!(matches!(at("/proc/self/stat"), Err(StartError::ContentRoot { .. })));
+    }
+
+    #[test]
+    fn nothing_cannot_be_asked_for() {
+        let none = Options { workers: Some(0), ..Options::default() };
+        assert!(matches!(none.checked(), Err(StartError::InvalidOption { option: "workers", .. })));
+        let none = Options { backlog: 0, ..Options::default() };
+        assert!(matches!(none.checked(), Err(StartError::InvalidOption { option: "backlog", .. })));
+    }
+}

@@ -1,0 +1,343 @@
+//! One worker: a thread, its driver, its listeners and its connections, from start to drain.
+//!
+//! Nothing in here is shared with another worker but the stage of the server's life, which is looked at only
+//! when somebody has rung the worker's bell.
+
+use std::io;
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+
+use peregrine_parser::{HeadLimits, Simd};
+use peregrine_pool::{BlockConfig, Blocks, MemoryPlan};
+
+use super::listener::Listener;
+use super::options::{DriverChoice, Options};
+use crate::app::Router;
+use crate::conn::{CONNECTION_BYTES, Connections, Settings};
+use crate::driver::epoll::{self, Epoll};
+use crate::driver::uring::{self, Uring};
+use crate::driver::{Driver, Errno, Event};
+use crate::proto::h1::MachineLimits;
+use crate::sys::Fd;
+use crate::sys::ring::Rung;
+use crate::sys::wake::Waker;
+
+/// Most requests fit one of these; most heads fit a quarter.
+const RECEIVE_BLOCK_BYTES: usize = 4096;
+
+/// The distance of receive blocks: a line more than a page, so that the first lines of blocks, the ones that
+/// are used, do not all compete for the same sets of the cache.
+const RECEIVE_STRIDE_BYTES: usize = RECEIVE_BLOCK_BYTES + 64;
+
+/// The most receive blocks of a worker, and the entries of the ring that lends them.
+const RECEIVE_BLOCKS_MAX: u16 = 4096;
+
+/// The answers to everything that one receive block holds usually fit one of these.
+const SEND_BLOCK_BYTES: usize = 16 * 1024;
+const SEND_STRIDE_BYTES: usize = SEND_BLOCK_BYTES + 64;
+
+/// The most send blocks of a worker; one per connection with an open send.
+const SEND_BLOCKS_MAX: u32 = 64 * 1024;
+
+/// The most connections of a worker.
+const CONNECTIONS_MAX: u32 = 1 << 20;
+
+/// Accepting rests for so long when no descriptors are left, in milliseconds.
+const ACCEPT_REST_MILLIS: u64 = 100;
+
+/// How long after a connection has ended memory is given back, in milliseconds.
+const TRIM_MILLIS: u64 = 1000;
+
+/// After the drain's deadline, how long cancelled operations may take to end, in milliseconds.
+const END_MILLIS: u64 = 1000;
+
+/// Where the server is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Stage {
+    Serving,
+    Draining,
+}
+
+/// What all workers share.
+#[derive(Debug)]
+pub(super) struct Control {
+    stage: AtomicU8,
+    /// How long the drain may take, in milliseconds.
+    drain_millis: AtomicU64,
+}
+
+impl Control {
+    pub(super) fn new() -> Self {
+        Self { stage: AtomicU8::new(Stage::Serving as u8), drain_millis: AtomicU64::new(0) }
+    }
+
+    /// Takes effect once the workers are woken.
+    pub(super) fn drain(&self, millis: u64) {
+        self.drain_millis.store(millis, Ordering::Relaxed);
+        self.stage.store(Stage::Draining as u8, Ordering::Release);
+    }
+
+    fn stage(&self) -> Stage {
+        match self.stage.load(Ordering::Acquire) {
+            0 => Stage::Serving,
+            _ => Stage::Draining,
+        }
+    }
+}
+
+/// What a worker is made of, handed to its thread.
+pub(super) struct Plan {
+    pub(super) index: usize,
+    pub(super) options: Arc<Options>,
+    pub(super) listeners: Vec<Listener>,
+    pub(super) router: Router,
+    pub(super) control: Arc<Control>,
+    pub(super) waker: Waker,
+}
+
+impl Plan {
+    /// Serves until drained. `ready` is told once which driver serves, or why none can.
+    ///
+    /// # Errors
+    /// The driver has failed for good.
+    pub(super) fn run(self, ready: impl FnOnce(Result<String, String>)) -> io::Result<()> {
+        let receive_blocks = Blocks::new(RECEIVE_BLOCKS);
+        let busy_poll_micros = u32::try_from(self.options.busy_poll.as_micros()).unwrap_or(u32::MAX);
+        let refusal = if self.options.driver == DriverChoice::Epoll {
+            None
+        } else {
+            let config = uring::Config {
+                receive_blocks: receive_blocks.clone(),
+                receive_ring_entries: RECEIVE_BLOCKS_MAX,
+                waker: self.waker.clone(),
+                busy_poll_micros,
+                rung: self.options.driver_rung.and_then(|rung| Rung::ALL.get(usize::from(rung)).copied()),
+            };
+            match Uring::new(&config) {
+                Ok(driver) => {
+                    ready(Ok(format!("io_uring ({})", driver.describe())));
+                    return self.serve(driver);
+                }
+                Err(refusal) => Some(refusal),
+            }
+        };
+        let why = match refusal {
+            None => "as asked".to_owned(),
+            Some(refusal) if self.options.driver == DriverChoice::IoUring => {
+                ready(Err(refusal.to_string()));
+                return Ok(());
+            }
+            Some(refusal) => format!("io_uring refused: {refusal}"),
+        };
+        let config = epoll::Config { receive_blocks, waker: self.waker.clone(), busy_poll_micros };
+        match Epoll::new(&config) {
+            Ok(driver) => {
+                ready(Ok(format!("epoll ({why})")));
+                self.serve(driver)
+            }
+            Err(error) => {
+                ready(Err(format!("epoll: {error}")));
+                Ok(())
+            }
+        }
+    }
+
+    fn serve<D: Driver>(self, driver: D) -> io::Result<()> {
+        let limits = &self.options.limits;
+        let bytes = |size: usize| u32::try_from(size).unwrap_or(u32::MAX);
+        let settings = Settings {
+            machine: MachineLimits {
+                head: HeadLimits {
+                    max_request_line_bytes: bytes(limits.max_request_line_size),
+                    max_fields_bytes: bytes(limits.max_request_headers_total_size),
+                },
+                max_fields: u16::try_from(limits.max_request_header_count).unwrap_or(u16::MAX),
+                max_body_bytes: limits.max_request_body_size.unwrap_or(u64::MAX),
+            },
+            keep_alive_millis: millis(limits.keep_alive_timeout),
+            request_headers_millis: millis(limits.request_headers_timeout),
+            server_field: self.options.server_header,
+            send_blocks: Blocks::new(SEND_BLOCKS),
+            // So that an id names one connection of all workers.
+            first_id: (self.index as u64) << 48 | 1,
+            max_connections: CONNECTIONS_MAX,
+        };
+        let connections = Connections::new(driver, self.router, Simd::detect(), settings);
+        let listeners = self.listeners.into_iter().map(Listening::new).collect();
+        Worker { connections, listeners, control: self.control, deadline: None, trim_at: None }.run()
+    }
+}
+
+fn millis(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+const RECEIVE_BLOCKS: BlockConfig = BlockConfig {
+    block_bytes: RECEIVE_BLOCK_BYTES,
+    stride_bytes: RECEIVE_STRIDE_BYTES,
+    max_blocks: RECEIVE_BLOCKS_MAX as u32,
+    chunk_blocks: 64,
+};
+
+const SEND_BLOCKS: BlockConfig = BlockConfig {
+    block_bytes: SEND_BLOCK_BYTES,
+    stride_bytes: SEND_STRIDE_BYTES,
+    max_blocks: SEND_BLOCKS_MAX,
+    chunk_blocks: 16,
+};
+
+/// Adds up what `workers` workers may hold, for 10,000 idle connections and for as many that all send.
+pub(super) fn memory_plan(options: &Options, workers: usize) -> MemoryPlan {
+    let connections = 10_000;
+    let head = options.limits.max_request_line_size + options.limits.max_request_headers_total_size;
+    let mut plan = MemoryPlan::new();
+    plan.hold("receive blocks", RECEIVE_STRIDE_BYTES, workers * usize::from(RECEIVE_BLOCKS_MAX), "at most; lent by demand")
+        .hold("send blocks", SEND_STRIDE_BYTES, workers, "at least; one per connection with an open send")
+        .hold("idle connections", CONNECTION_BYTES, connections, "for 10,000; by demand")
+        .hold("torn heads", head, workers, "one per worker; one per connection whose head is incomplete");
+    plan
+}
+
+/// A listener and whether its accept is open.
+struct Listening {
+    listener: Listener,
+    accepting: bool,
+    /// When to accept again after a rest.
+    resume_at: Option<u64>,
+}
+
+impl Listening {
+    fn new(listener: Listener) -> Self {
+        Self { listener, accepting: false, resume_at: None }
+    }
+
+    fn socket(&self) -> Fd {
+        Fd(self.listener.fd.as_raw_fd())
+    }
+}
+
+struct Worker<D> {
+    connections: Connections<D, Router>,
+    listeners: Vec<Listening>,
+    control: Arc<Control>,
+    /// The end of the drain, once it has begun.
+    deadline: Option<u64>,
+    /// When to give memory back.
+    trim_at: Option<u64>,
+}
+
+impl<D: Driver> Worker<D> {
+    fn run(mut self) -> io::Result<()> {
+        for number in 0..self.listeners.len() {
+            self.accept(number);
+        }
+        loop {
+            let until = self.next_wake();
+            self.connections.turn(until)?;
+            while let Some(event) = self.connections.driver.next() {
+                if let Some(event) = self.connections.handle(event) {
+                    self.handle(event);
+                }
+            }
+            if self.is_over() {
+                return Ok(());
+            }
+            self.do_overdue();
+        }
+    }
+
+    fn handle(&mut self, event: Event) {
+        match event {
+            Event::Accepted { listener, result, more } => self.handle_accepted(listener, result, more),
+            Event::Woken => {
+                if self.control.stage() == Stage::Draining && self.deadline.is_none() {
+                    self.drain();
+                }
+            }
+            Event::Received { .. } | Event::Sent { .. } => unreachable!("a connection's event"),
+        }
+    }
+
+    fn accept(&mut self, number: usize) {
+        let listening = &mut self.listeners[number];
+        listening.accepting = true;
+        listening.resume_at = None;
+        let socket = listening.socket();
+        self.connections.driver.accept(socket, number as u32);
+    }
+
+    fn handle_accepted(&mut self, number: u32, result: Result<Fd, Errno>, more: bool) {
+        let number = number as usize;
+        match result {
+            // Too late: it finds nobody, as if the listener had been closed already.
+            Ok(socket) if self.deadline.is_some() => self.connections.driver.close(socket),
+            Ok(socket) => self.connections.open(socket),
+            Err(_) => {}
+        }
+        if more {
+            return;
+        }
+        self.listeners[number].accepting = false;
+        if self.deadline.is_some() {
+            return;
+        }
+        match result {
+            Err(Errno(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM)) => {
+                let now = self.connections.driver.now().millis;
+                self.listeners[number].resume_at = Some(now + ACCEPT_REST_MILLIS);
+            }
+            _ => self.accept(number),
+        }
+    }
+
+    fn drain(&mut self) {
+        let now = self.connections.driver.now().millis;
+        let drain_millis = self.control.drain_millis.load(Ordering::Relaxed);
+        self.deadline = Some(now.saturating_add(drain_millis));
+        for number in 0..self.listeners.len() {
+            let listening = &self.listeners[number];
+            if listening.accepting {
+                self.connections.driver.stop_accepting(listening.socket(), number as u32);
+            }
+        }
+        self.connections.drain();
+    }
+
+    /// Whether everything is drained, or the drain has taken too long.
+    fn is_over(&self) -> bool {
+        let Some(deadline) = self.deadline else { return false };
+        let accepting = self.listeners.iter().any(|listening| listening.accepting);
+        let idle = self.connections.len() == 0 && !accepting;
+        idle || self.connections.driver.now().millis >= deadline.saturating_add(END_MILLIS)
+    }
+
+    /// The earliest moment at which [`do_overdue`](Self::do_overdue) has something to do.
+    fn next_wake(&self) -> Option<u64> {
+        let now = self.connections.driver.now().millis;
+        let deadline = self.deadline.map(|end| if now < end { end } else { end.saturating_add(END_MILLIS) });
+        let accepts = self.listeners.iter().filter_map(|listening| listening.resume_at).min();
+        [deadline, self.trim_at, accepts].into_iter().flatten().min()
+    }
+
+    fn do_overdue(&mut self) {
+        let now = self.connections.driver.now().millis;
+        for number in 0..self.listeners.len() {
+            if self.listeners[number].resume_at.is_some_and(|at| at <= now) && self.deadline.is_none() {
+                self.accept(number);
+            }
+        }
+        if self.deadline.is_some_and(|deadline| deadline <= now) {
+            self.connections.end_all();
+        }
+        match self.trim_at {
+            Some(at) if at <= now => {
+                self.connections.trim();
+                self.trim_at = None;
+            }
+            None if self.connections.is_sparse() => self.trim_at = Some(now + TRIM_MILLIS),
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! One request, borrowed from where it was received.
+
+use std::borrow::Cow;
+use std::net::SocketAddr;
+
+use peregrine_parser::{Method, Plus, Version, eq_ignore_ascii_case, percent_decode, query_pairs};
+
+use crate::conn::ConnectionInfo;
+use crate::proto::RequestParts;
+
+/// A request. Everything in it is borrowed from the block that it arrived in, and valid in the handler only.
+#[derive(Clone, Copy)]
+pub struct Request<'a> {
+    parts: &'a RequestParts<'a>,
+    params: Option<&'a matchit::Params<'a, 'a>>,
+    connection: &'a ConnectionInfo,
+}
+
+impl<'a> Request<'a> {
+    pub(crate) fn new(
+        parts: &'a RequestParts<'a>,
+        params: Option<&'a matchit::Params<'a, 'a>>,
+        connection: &'a ConnectionInfo,
+    ) -> Self {
+        Self { parts, params, connection }
+    }
+
+    /// The method; [`Method::Other`] for one without a name of its own here, see
+    /// [`method_name`](Self::method_name).
+    #[must_use]
+    pub fn method(&self) -> Method {
+        self.parts.method
+    }
+
+    /// The method as it came, e.g. `PROPFIND`.
+    #[must_use]
+    pub fn method_name(&self) -> &'a str {
+        text(self.parts.method_name)
+    }
+
+    /// The protocol version.
+    #[must_use]
+    pub fn version(&self) -> Version {
+        self.parts.version
+    }
+
+    /// The path, percent-decoded once and without dot segments, as Kestrel's `Path`. `%2F` stays as it is.
+    #[must_use]
+    pub fn path(&self) -> &'a str {
+        text(self.parts.path)
+    }
+
+    /// The request target as it came, as Kestrel's `RawTarget`.
+    #[must_use]
+    pub fn target(&self) -> &'a str {
+        text(self.parts.target)
+    }
+
+    /// The query as it came, without the `?`.
+    #[must_use]
+    pub fn query(&self) -> Option<&'a str> {
+        self.parts.query.map(text)
+    }
+
+    /// The query's pairs in order, decoded: `%` escapes, and `+` as space.
+    #[must_use]
+    pub fn query_pairs(&self) -> QueryPairs<'a> {
+        QueryPairs { pairs: query_pairs(self.parts.query.unwrap_or_default()) }
+    }
+
+    /// The value of the first pair of the query named `name`.
+    #[must_use]
+    pub fn query_value(&self, name: &str) -> Option<Cow<'a, str>> {
+        self.query_pairs().find(|(key, _)| key == name).map(|(_, value)| value)
+    }
+
+    /// The part of the path that the route's `{name}` or `{*name}` matched.
+    #[must_use]
+    pub fn param(&self, name: &str) -> Option<&'a str> {
+        self.params.and_then(|params| params.get(name))
+    }
+
+    /// The path parameters in the order of the route's template.
+    pub fn params(&self) -> impl Iterator<Item = (&'a str, &'a str)> + use<'a> {
+        self.params.into_iter().flat_map(matchit::Params::iter)
+    }
+
+    /// The fields in the order in which they came, as name and value.
+    #[must_use]
+    pub fn fields(&self) -> Fields<'a> {
+        Fields { parts: *self.parts, next: 0 }
+    }
+
+    /// The value of the first field named `name`, in any letter case; `None` too if it is no UTF-8.
+    #[must_use]
+    pub fn field(&self, name: &str) -> Option<&'a str> {
+        self.field_bytes(name).and_then(|value| std::str::from_utf8(value).ok())
+    }
+
+    /// The value of the first field named `name`, in any letter case.
+    #[must_use]
+    pub fn field_bytes(&self, name: &str) -> Option<&'a [u8]> {
+        let RequestParts { fields, head, .. } = *self.parts;
+        let wanted = name.as_bytes();
+        let same = |field: &&peregrine_parser::Field| {
+            field.name.len as usize == wanted.len() && eq_ignore_ascii_case(field.name.of(head), wanted)
+        };
+        fields.iter().find(same).map(|field| field.value.of(head))
+    }
+
+    /// The whole body, decoded if it came chunked. Empty if there is none.
+    #[must_use]
+    pub fn body(&self) -> &'a [u8] {
+        self.parts.body
+    }
+
+    /// The peer's address; none on a Unix socket.
+    #[must_use]
+    pub fn peer_address(&self) -> Option<SocketAddr> {
+        self.connection.peer_address()
+    }
+
+    /// The address that the peer connected to; none on a Unix socket.
+    #[must_use]
+    pub fn local_address(&self) -> Option<SocketAddr> {
+        self.connection.local_address()
+    }
+
+    /// A number that no other connection of this process has.
+    #[must_use]
+    pub fn connection_id(&self) -> u64 {
+        self.connection.id
+    }
+}
+
+impl std::fmt::Debug for Request<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}", self.method_name(), self.target())
+    }
+}
+
+/// Text that the parser has let through: ASCII, but for decoded paths, which are checked to be UTF-8.
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap_or_default()
+}
+
+/// The fields of a request, see [`Request::fields`].
+#[derive(Clone)]
+pub struct Fields<'a> {
+    parts: RequestParts<'a>,
+    next: usize,
+}
+
+impl<'a> Iterator for Fields<'a> {
+    type Item = (&'a str, &'a [u8]);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let field = self.parts.fields.get(self.next)?;
+        self.next += 1;
+        Some((text(field.name.of(self.parts.head)), field.value.of(self.parts.head)))
+    }
+}
+
+/// The pairs of a query, see [`Request::query_pairs`].
+#[derive(Clone)]
+pub struct QueryPairs<'a> {
+    pairs: peregrine_parser::QueryPairs<'a>,
+}
+
+impl<'a> Iterator for QueryPairs<'a> {
+    type Item = (Cow<'a, str>, Cow<'a, str>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.pairs.next().map(|(key, value)| (decode(key), decode(value)))
+    }
+}
+
+/// Decodes a part of a query; what is broken stays as it came, bytes that are no UTF-8 become `U+FFFD`.
+fn decode(bytes: &[u8]) -> Cow<'_, str> {
+    if !bytes.iter().any(|&byte| byte == b'%' || byte == b'+') {
+        return Cow::Borrowed(text(bytes));
+    }
+    let mut decoded = vec![0; bytes.len()];
+    match percent_decode(bytes, &mut decoded, Plus::Space) {
+        Ok(len) => {
+            decoded.truncate(len);
+            Cow::Owned(String::from_utf8_lossy(&decoded).into_owned())
+        }
+        Err(_) => Cow::Borrowed(text(bytes)),
+    }
+}

@@ -1,0 +1,125 @@
+//! One response, written straight into the block that will be sent.
+
+use super::Body;
+use crate::proto::FieldError;
+use crate::proto::h1::ResponseWriter;
+
+/// A response. It starts as `200` without a body; methods may come in any order, the last body counts.
+///
+/// The engine owns the framing: `Content-Length`, `Date`, `Server` and `Connection` are written for you.
+///
+/// ```
+/// use peregrine::{Request, Response};
+///
+/// fn created(_: &Request, response: &mut Response) {
+///     response.status(201).field("Location", "/things/7").text("made");
+/// }
+/// ```
+pub struct Response<'a, 'b> {
+    writer: &'a mut ResponseWriter<'b>,
+}
+
+impl<'a, 'b> Response<'a, 'b> {
+    pub(crate) fn new(writer: &'a mut ResponseWriter<'b>) -> Self {
+        Self { writer }
+    }
+
+    /// Sets the status: a final one, 200 to 599. Anything else makes the response a 500.
+    pub fn status(&mut self, status: u16) -> &mut Self {
+        if let Err(failure) = self.writer.set_status(status) {
+            self.writer.fail(failure);
+        }
+        self
+    }
+
+    /// The status so far.
+    #[must_use]
+    pub fn current_status(&self) -> u16 {
+        self.writer.status()
+    }
+
+    /// Adds a field. A name or value that may not be sent (a line break in it, say) makes the response a
+    /// 500; [`try_field`](Self::try_field) tells instead.
+    ///
+    /// `Content-Type`, `Date` and `Server` replace what was there. `Connection: close` ends the connection
+    /// after this response. `Content-Length` is only used for responses that have no body of their own (to
+    /// HEAD, and 304).
+    pub fn field(&mut self, name: &str, value: impl AsRef<[u8]>) -> &mut Self {
+        if let Err(failure) = self.try_field(name, value) {
+            self.writer.fail(failure);
+        }
+        self
+    }
+
+    /// Adds a field, as [`field`](Self::field).
+    ///
+    /// # Errors
+    /// The name is no token or one that only the engine may write; the value holds a control character.
+    pub fn try_field(&mut self, name: &str, value: impl AsRef<[u8]>) -> Result<&mut Self, FieldError> {
+        self.writer.add_field(name, value.as_ref())?;
+        Ok(self)
+    }
+
+    /// A plain text body, in UTF-8.
+    pub fn text(&mut self, text: &str) {
+        self.writer.write_body("text/plain; charset=utf-8", text.as_bytes());
+    }
+
+    /// An HTML body, in UTF-8.
+    pub fn html(&mut self, html: &str) {
+        self.writer.write_body("text/html; charset=utf-8", html.as_bytes());
+    }
+
+    /// A body of bytes, copied; its type is `application/octet-stream` unless a field has named one.
+    pub fn bytes(&mut self, bytes: &[u8]) {
+        self.writer.write_body("application/octet-stream", bytes);
+    }
+
+    /// A body that is handed over, and not copied if it is large.
+    pub fn body(&mut self, content_type: &str, body: impl Into<Body>) {
+        match self.try_field("Content-Type", content_type) {
+            Ok(_) => self.writer.set_payload("", body.into().0),
+            Err(failure) => self.writer.fail(failure),
+        }
+    }
+
+    /// A JSON body, serialized straight behind the head.
+    ///
+    /// A value that cannot be serialized makes the response a 500.
+    #[cfg(feature = "json")]
+    pub fn json<T: serde::Serialize + ?Sized>(&mut self, value: &T) {
+        self.writer.begin_body("application/json; charset=utf-8");
+        match serde_json::to_writer(BodyWriter(self.writer), value) {
+            Ok(()) => self.writer.end_body(),
+            Err(_) => self.writer.fail(FieldError::Body),
+        }
+    }
+
+    /// Ends the connection after this response.
+    pub fn close(&mut self) -> &mut Self {
+        self.writer.close();
+        self
+    }
+}
+
+#[cfg(feature = "json")]
+struct BodyWriter<'a, 'b>(&'a mut ResponseWriter<'b>);
+
+#[cfg(feature = "json")]
+impl std::io::Write for BodyWriter<'_, '_> {
+    #[inline]
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.push_body(bytes);
+        Ok(bytes.len())
+    }
+
+    #[inline]
+    fn write_all(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        self.0.push_body(bytes);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}

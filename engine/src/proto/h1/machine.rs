@@ -1,0 +1,441 @@
+//! The state of one request that is arriving: head, then body, in place.
+//!
+//! Owns how far the request has been understood. The bytes are the caller's, always from the request's first
+//! byte on, and may move between two calls. A chunked body is decoded where it lies, the data moved together
+//! behind the head. It must not know where bytes come from or what becomes of the request.
+
+use peregrine_parser::{
+    BodyLength, Chunk, ChunkedDecoder, Expectation, Field, HeadError, HeadLimits, HeadParser, Method, Simd, Status,
+    Target, TargetForm, Version, check_host, connection_options, expectation, normalize_path, parse_target,
+    path_needs_normalizing, request_body,
+};
+
+use super::Terms;
+use crate::proto::{Rejection, RequestParts};
+
+/// What a request may cost.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct MachineLimits {
+    pub(crate) head: HeadLimits,
+    pub(crate) max_fields: u16,
+    /// Bytes of the decoded body.
+    pub(crate) max_body_bytes: u64,
+}
+
+/// What came of the bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Progress {
+    /// Call again with more bytes behind the same ones.
+    NeedMore,
+    /// A whole request, which took this many bytes.
+    Complete { consumed: usize },
+}
+
+#[derive(Clone, Copy)]
+enum State {
+    Head,
+    /// The body ends where the bytes reach this length.
+    Length { end: usize },
+    /// `read` is where framing goes on, `write` where decoded data goes.
+    Chunked { decoder: ChunkedDecoder, read: usize, write: usize },
+    /// The section begins at `start`; the body ended at `end`.
+    Trailers { parser: HeadParser, start: usize, end: usize },
+    /// The body's end, and the end of the bytes that the request took.
+    Complete { body_end: usize },
+}
+
+/// See the module's text.
+pub(crate) struct Machine {
+    simd: Simd,
+    limits: MachineLimits,
+    parser: HeadParser,
+    fields: Box<[Field]>,
+    trailers: Box<[Field]>,
+    target: Target,
+    /// The path, if it differs from what came.
+    path: Vec<u8>,
+    terms: Terms,
+    expects_continue: bool,
+    state: State,
+}
+
+impl Machine {
+    pub(crate) fn new(simd: Simd, limits: MachineLimits) -> Self {
+        let fields = vec![Field::default(); usize::from(limits.max_fields)].into_boxed_slice();
+        Self {
+            simd,
+            limits,
+            parser: HeadParser::new(),
+            fields,
+            trailers: Box::default(),
+            target: Target::default(),
+            path: Vec::new(),
+            terms: Terms::default(),
+            expects_continue: false,
+            state: State::Head,
+        }
+    }
+
+    pub(crate) fn simd(&self) -> Simd {
+        self.simd
+    }
+
+    /// Begins the next request.
+    #[inline]
+    pub(crate) fn reset(&mut self) {
+        self.parser = HeadParser::new();
+        self.state = State::Head;
+        self.expects_continue = false;
+    }
+
+    /// Whether a request has begun: its first byte is here.
+    pub(crate) fn is_started(&self) -> bool {
+        !matches!(self.state, State::Head) || self.parser.is_started()
+    }
+
+    /// Whether the head is complete and the body is not.
+    pub(crate) fn is_reading_body(&self) -> bool {
+        matches!(self.state, State::Length { .. } | State::Chunked { .. } | State::Trailers { .. })
+    }
+
+    /// How many bytes the request will have at least, as far as that is known.
+    pub(crate) fn expected_bytes(&self) -> usize {
+        match self.state {
+            State::Length { end } => end,
+            _ => 0,
+        }
+    }
+
+    /// Whether the client waits for `100 Continue` before it sends its body, of which nothing is among the
+    /// `have` bytes of the request so far; true once. RFC 9110 section 10.1.1.
+    pub(crate) fn take_expectation(&mut self, have: usize) -> bool {
+        std::mem::take(&mut self.expects_continue) && have == self.parser.head().len as usize
+    }
+
+    /// Goes on with a request whose first byte is the first of `bytes`.
+    ///
+    /// # Errors
+    /// Why the request is refused; nothing that follows on the connection can be trusted.
+    #[inline]
+    pub(crate) fn handle_bytes(&mut self, bytes: &mut [u8]) -> Result<Progress, Rejection> {
+        if matches!(self.state, State::Head) {
+            let parsed = self.parser.parse(self.simd, bytes, &mut self.fields, &self.limits.head);
+            match parsed.map_err(Rejection::Head)? {
+                Status::Partial => return Ok(Progress::NeedMore),
+                Status::Complete(()) => self.handle_head(bytes)?,
+            }
+        }
+        match self.state {
+            State::Complete { body_end } => Ok(Progress::Complete { consumed: body_end }),
+            _ => self.handle_body(bytes),
+        }
+    }
+
+    /// Decides, from a complete head, what the target is, how the body is framed and whether the connection
+    /// goes on.
+    #[inline]
+    fn handle_head(&mut self, bytes: &[u8]) -> Result<(), Rejection> {
+        let head = self.parser.head();
+        let head_bytes = head.len as usize;
+        let fields = &self.fields[..usize::from(head.field_count)];
+        let target = head.target.of(bytes);
+        self.target = parse_target(head.method, target).map_err(Rejection::Head)?;
+        check_host(head, fields, bytes, &self.target).map_err(Rejection::Head)?;
+        let options = connection_options(head, fields, bytes).map_err(Rejection::Head)?;
+        let http_1_0 = head.version == Version::Http10;
+        self.terms = Terms {
+            head_only: head.method == Method::Head,
+            keep_alive_1_0: http_1_0 && options.keep_alive && !options.close,
+            close: options.close || (http_1_0 && !options.keep_alive),
+        };
+        self.normalize(bytes)?;
+        let head = self.parser.head();
+        let fields = &self.fields[..usize::from(head.field_count)];
+        let waits = match expectation(head, fields, bytes) {
+            Expectation::None => false,
+            Expectation::Continue => true,
+            Expectation::Unknown => return Err(Rejection::UnknownExpectation),
+        };
+        self.state = match request_body(head, fields, bytes).map_err(Rejection::Head)? {
+            BodyLength::None if http_1_0 && matches!(head.method, Method::Post | Method::Put) => {
+                return Err(Rejection::LengthRequired);
+            }
+            BodyLength::None | BodyLength::Length(0) => State::Complete { body_end: head_bytes },
+            BodyLength::Length(length) => {
+                if length > self.limits.max_body_bytes {
+                    return Err(Rejection::BodyTooLarge);
+                }
+                // In range: the limit is, and the head is shorter than 4 GiB.
+                let length = usize::try_from(length).map_err(|_| Rejection::BodyTooLarge)?;
+                self.expects_continue = waits && !http_1_0;
+                State::Length { end: head_bytes + length }
+            }
+            BodyLength::Chunked => {
+                self.expects_continue = waits && !http_1_0;
+                State::Chunked { decoder: ChunkedDecoder::new(), read: head_bytes, write: head_bytes }
+            }
+        };
+        Ok(())
+    }
+
+    #[inline]
+    fn normalize(&mut self, bytes: &[u8]) -> Result<(), Rejection> {
+        self.path.clear();
+        let path = self.target.path.of(self.parser.head().target.of(bytes));
+        if path_needs_normalizing(path) {
+            self.path.resize(path.len(), 0);
+            let len = normalize_path(path, &mut self.path).map_err(Rejection::Head)?;
+            self.path.truncate(len);
+            if std::str::from_utf8(&self.path).is_err() {
+                return Err(Rejection::Head(HeadError::InvalidPercentEncoding));
+            }
+        }
+        Ok(())
+    }
+
+    fn handle_body(&mut self, bytes: &mut [u8]) -> Result<Progress, Rejection> {
+        loop {
+            match &mut self.state {
+                State::Head => return Ok(Progress::NeedMore),
+                State::Complete { body_end } => return Ok(Progress::Complete { consumed: *body_end }),
+                State::Length { end } => {
+                    let end = *end;
+                    if bytes.len() < end {
+                        return Ok(Progress::NeedMore);
+                    }
+                    self.state = State::Complete { body_end: end };
+                }
+                State::Chunked { decoder, read, write } => {
+                    let step = decoder.decode(&bytes[*read..]).map_err(Rejection::Chunk)?;
+                    match step {
+                        Chunk::Data { skip, len } => {
+                            let decoded = *write - self.parser.head().len as usize + len;
+                            if decoded as u64 > self.limits.max_body_bytes {
+                                return Err(Rejection::BodyTooLarge);
+                            }
+                            bytes.copy_within(*read + skip..*read + skip + len, *write);
+                            *read += skip + len;
+                            *write += len;
+                        }
+                        Chunk::Partial { consumed } => {
+                            *read += consumed;
+                            return Ok(Progress::NeedMore);
+                        }
+                        Chunk::Last { consumed } => {
+                            let (start, end) = (*read + consumed, *write);
+                            self.state = State::Trailers { parser: HeadParser::trailers(), start, end };
+                            if self.trailers.is_empty() {
+                                self.trailers = self.fields.clone();
+                            }
+                        }
+                    }
+                }
+                State::Trailers { parser, start, end } => {
+                    let (start, end) = (*start, *end);
+                    // What the head used up of the count is not there for the trailers.
+                    let left = self.fields.len() - usize::from(self.parser.head().field_count);
+                    let section = &bytes[start..];
+                    let parsed =
+                        parser.parse(self.simd, section, &mut self.trailers[..left], &self.limits.head);
+                    match parsed.map_err(Rejection::Trailer)? {
+                        Status::Partial => return Ok(Progress::NeedMore),
+                        Status::Complete(()) => {
+                            let consumed = start + parser.head().len as usize;
+                            self.state = State::Complete { body_end: end };
+                            return Ok(Progress::Complete { consumed });
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Closes the gap that decoding has left in front of bytes not yet understood, so that framing costs no
+    /// memory. Returns how many bytes remain of `bytes`.
+    pub(crate) fn compact(&mut self, bytes: &mut [u8]) -> usize {
+        let State::Chunked { read, write, .. } = &mut self.state else { return bytes.len() };
+        let gap = *read - *write;
+        bytes.copy_within(*read.., *write);
+        *read = *write;
+        bytes.len() - gap
+    }
+
+    /// What the request decides about its response.
+    #[inline]
+    pub(crate) fn terms(&self) -> Terms {
+        self.terms
+    }
+
+    /// The request that has been completed, out of the same bytes.
+    #[inline]
+    pub(crate) fn request<'a>(&'a self, bytes: &'a [u8]) -> RequestParts<'a> {
+        let head = self.parser.head();
+        let head_bytes = head.len as usize;
+        let target = head.target.of(bytes);
+        let path = match self.target.form {
+            _ if !self.path.is_empty() => self.path.as_slice(),
+            TargetForm::Absolute if self.target.path.is_empty() => b"/",
+            TargetForm::Asterisk => b"*",
+            _ => self.target.path.of(target),
+        };
+        let State::Complete { body_end } = self.state else {
+            unreachable!("asked for before it was complete")
+        };
+        RequestParts {
+            method: head.method,
+            method_name: head.method_span.of(bytes),
+            version: head.version,
+            target,
+            form: self.target.form,
+            path,
+            query: self.target.query.map(|query| query.of(target)),
+            fields: &self.fields[..usize::from(head.field_count)],
+            head: bytes,
+            body: &bytes[head_bytes..body_end],
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: MachineLimits = MachineLimits {
+        head: HeadLimits { max_request_line_bytes: 8192, max_fields_bytes: 32 * 1024 },
+        max_fields: 16,
+        max_body_bytes: 1000,
+    };
+
+    fn machine() -> Machine {
+        Machine::new(Simd::detect(), LIMITS)
+    }
+
+    /// Gives the machine `bytes` cut into pieces at `cuts`; returns the bytes taken and the body.
+    fn run(bytes: &[u8], cuts: &[usize]) -> Result<(usize, Vec<u8>), Rejection> {
+        let mut machine = machine();
+        let mut have = Vec::new();
+        let mut dropped = 0;
+        let mut from = 0;
+        for &to in cuts.iter().chain([&bytes.len()]) {
+            let kept = machine.compact(&mut have);
+            dropped += have.len() - kept;
+            have.truncate(kept);
+            have.extend_from_slice(&bytes[from..to]);
+            from = to;
+            if let Progress::Complete { consumed } = machine.handle_bytes(&mut have)? {
+                return Ok((consumed + dropped, machine.request(&have).body.to_vec()));
+            }
+        }
+        panic!("incomplete: {:?}", String::from_utf8_lossy(bytes));
+    }
+
+    #[test]
+    fn every_split_gives_the_same_request() {
+        let requests: [(&[u8], &[u8]); 4] = [
+            (b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", b""),
+            (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello", b"hello"),
+            (
+                b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n1;x=y\r\n!\r\n0\r\n\r\n",
+                b"hello!",
+            ),
+            (
+                b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\na\r\n0123456789\r\n0\r\nX: y\r\n\r\n",
+                b"0123456789",
+            ),
+        ];
+        for (request, body) in requests {
+            let mut pipelined = request.to_vec();
+            pipelined.extend_from_slice(b"GET /next");
+            for first in 0..=request.len() {
+                for second in first..=request.len() {
+                    let (consumed, got) = run(&pipelined, &[first, second]).expect("accepted");
+                    assert_eq!((consumed, got.as_slice()), (request.len(), body), "cut at {first}, {second}");
+                }
+            }
+            let every: Vec<usize> = (0..request.len()).collect();
+            assert_eq!(run(&pipelined, &every), Ok((request.len(), body.to_vec())));
+        }
+    }
+
+    fn refused(bytes: &[u8]) -> Rejection {
+        run(bytes, &[]).expect_err("refused")
+    }
+
+    #[test]
+    fn rejections_have_kestrels_statuses() {
+        let cases: [(&[u8], u16); 14] = [
+            (b"GET / HTTP/1.1\r\n\r\n", 400),
+            (b"GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", 400),
+            (b"GET / HTTP/1.2\r\nHost: a\r\n\r\n", 505),
+            (b"GET  / HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+            (b"GET * HTTP/1.1\r\nHost: a\r\n\r\n", 405),
+            (b"GET a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n", 405),
+            (b"GET /%zz HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+            (b"GET /%ff HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+            (b"POST / HTTP/1.0\r\n\r\n", 400),
+            (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1001\r\n\r\n", 413),
+            (b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3e9\r\n", 413),
+            (b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", 501),
+            (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", 400),
+            (b"POST / HTTP/1.1\r\nHost: a\r\nExpect: tea\r\nContent-Length: 1\r\n\r\n", 417),
+        ];
+        for (bytes, status) in cases {
+            let mut bytes = bytes.to_vec();
+            // What must be refused by its announcement is refused before the data is there.
+            if status == 413 {
+                bytes.extend_from_slice(&[b'x'; 1001]);
+            }
+            assert_eq!(refused(&bytes).status(), status, "{:?}", String::from_utf8_lossy(&bytes));
+        }
+        let many = format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "A: b\r\n".repeat(16));
+        assert_eq!(refused(many.as_bytes()).status(), 431);
+        let long = format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "a".repeat(8192));
+        assert_eq!(refused(long.as_bytes()).status(), 414);
+        assert_eq!(Rejection::Head(HeadError::OptionsMethodRequired).allow(), Some("OPTIONS"));
+    }
+
+    #[test]
+    fn rfc9110_10_1_1_continue_is_wanted_once_and_only_before_the_body() {
+        let head = b"POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n";
+        let mut machine = machine();
+        let mut bytes = head.to_vec();
+        assert_eq!(machine.handle_bytes(&mut bytes), Ok(Progress::NeedMore));
+        assert!(machine.take_expectation(bytes.len()));
+        assert!(!machine.take_expectation(bytes.len()));
+        machine.reset();
+        bytes.extend_from_slice(b"he");
+        assert_eq!(machine.handle_bytes(&mut bytes), Ok(Progress::NeedMore));
+        assert!(!machine.take_expectation(bytes.len()));
+    }
+
+    #[test]
+    fn rfc9112_9_3_persistence() {
+        let terms = |bytes: &[u8]| {
+            let mut machine = machine();
+            machine.handle_bytes(&mut bytes.to_vec()).expect("accepted");
+            (machine.terms().close, machine.terms().keep_alive_1_0)
+        };
+        assert_eq!(terms(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"), (false, false));
+        assert_eq!(terms(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: x, Close\r\n\r\n"), (true, false));
+        assert_eq!(terms(b"GET / HTTP/1.0\r\n\r\n"), (true, false));
+        assert_eq!(terms(b"GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n"), (false, true));
+        assert_eq!(terms(b"GET / HTTP/1.0\r\nConnection: keep-alive, close\r\n\r\n"), (true, false));
+    }
+
+    #[test]
+    fn paths_are_decoded_once_and_without_dot_segments() {
+        let path = |target: &str| {
+            let mut machine = machine();
+            let mut bytes = format!("GET {target} HTTP/1.1\r\nHost: h\r\n\r\n").into_bytes();
+            machine.handle_bytes(&mut bytes).expect("accepted");
+            let request = machine.request(&bytes);
+            let query = request.query.map(|query| String::from_utf8_lossy(query).into_owned());
+            (String::from_utf8_lossy(request.path).into_owned(), query)
+        };
+        assert_eq!(path("/a/b?c=d"), ("/a/b".into(), Some("c=d".into())));
+        assert_eq!(path("/a%20b/../c/./%C3%A9"), ("/c/é".into(), None));
+        assert_eq!(path("/../../etc"), ("/etc".into(), None));
+        assert_eq!(path("http://h/x?"), ("/x".into(), Some(String::new())));
+        assert_eq!(path("http://h"), ("/".into(), None));
+    }
+}

@@ -1,0 +1,667 @@
+//! Writing one HTTP/1.1 response, head and body, straight into the block that will be sent.
+//!
+//! Owns the order of the bytes: status line, `Server` and `Date`, the handler's fields, `Content-Length`,
+//! body. The handler may call in any order; what comes late is made room for. It must not know who sends
+//! the block. RFC 9112 section 4, RFC 9110 sections 8.6 and 15.
+
+use peregrine_parser::{is_field_value, is_token, write_imf_fixdate, write_status_line};
+use peregrine_pool::Payload;
+
+use crate::proto::FieldError;
+
+/// Payloads up to this many bytes are copied behind the head: a second part in a send costs more.
+const COPY_BYTES_MAX: usize = 8 * 1024;
+
+/// What every response of a worker begins with, made anew once a second.
+pub(crate) struct Preamble {
+    /// Status line 200, `Server` if wanted, `Date`.
+    bytes: Vec<u8>,
+    unix_seconds: u64,
+    server_field: bool,
+    /// Digits of the last length that was known only after its body: the next one is likely as long.
+    length_digits: u8,
+}
+
+/// The longest status line: that of 511.
+const STATUS_LINE_BYTES_MAX: usize = 48;
+
+const OK: &[u8] = b"HTTP/1.1 200 OK\r\n";
+
+impl Preamble {
+    pub(crate) fn new(server_field: bool, unix_seconds: u64) -> Self {
+        let mut preamble = Self { bytes: Vec::new(), unix_seconds, server_field, length_digits: 2 };
+        preamble.write(unix_seconds);
+        preamble
+    }
+
+    /// Brings `Date` up to date.
+    #[inline]
+    pub(crate) fn refresh(&mut self, unix_seconds: u64) {
+        if self.unix_seconds != unix_seconds {
+            self.write(unix_seconds);
+        }
+    }
+
+    fn write(&mut self, unix_seconds: u64) {
+        self.unix_seconds = unix_seconds;
+        let mut now = [0; 29];
+        write_imf_fixdate(unix_seconds, &mut now);
+        self.bytes.clear();
+        self.bytes.extend_from_slice(OK);
+        if self.server_field {
+            self.bytes.extend_from_slice(b"Server: peregrine\r\n");
+        }
+        self.bytes.extend_from_slice(b"Date: ");
+        self.bytes.extend_from_slice(&now);
+        self.bytes.extend_from_slice(b"\r\n");
+    }
+}
+
+/// What the request decides about its response.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Terms {
+    /// The request's method is HEAD: the response has no body.
+    pub(crate) head_only: bool,
+    /// The request came in HTTP/1.0 and asked to keep the connection.
+    pub(crate) keep_alive_1_0: bool,
+    /// The connection ends with this response.
+    pub(crate) close: bool,
+}
+
+/// Where a finished response is.
+#[derive(Debug)]
+pub(crate) struct Finished {
+    /// Bytes of it that lie in the block, from where it began.
+    pub(crate) block_bytes: usize,
+    /// What follows them, uncopied.
+    pub(crate) payload: Option<Payload>,
+    /// The connection ends with this response.
+    pub(crate) close: bool,
+}
+
+/// The response's bytes so far: in the rest of the block, or on the heap once they no longer fit.
+struct Buffer<'a> {
+    /// Empty after the spill, so that one comparison guards the common path.
+    block: &'a mut [u8],
+    len: usize,
+    spilled: Option<Vec<u8>>,
+}
+
+impl Buffer<'_> {
+    #[inline]
+    fn push(&mut self, bytes: &[u8]) {
+        let end = self.len + bytes.len();
+        match self.block.get_mut(self.len..end) {
+            Some(room) => {
+                room.copy_from_slice(bytes);
+                self.len = end;
+            }
+            None => self.push_spilled(bytes),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn push_spilled(&mut self, bytes: &[u8]) {
+        let heap = self.spilled.get_or_insert_with(|| {
+            let block = std::mem::take(&mut self.block);
+            let mut heap = Vec::with_capacity((self.len + bytes.len()) * 2);
+            heap.extend_from_slice(&block[..self.len]);
+            heap
+        });
+        heap.extend_from_slice(bytes);
+        self.len = heap.len();
+    }
+
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        match &mut self.spilled {
+            Some(heap) => heap,
+            None => &mut self.block[..self.len],
+        }
+    }
+
+    fn truncate(&mut self, len: usize) {
+        debug_assert!(len <= self.len);
+        self.len = len;
+        if let Some(heap) = &mut self.spilled {
+            heap.truncate(len);
+        }
+    }
+
+    /// Replaces `old` bytes at `at`.
+    fn replace(&mut self, at: usize, old: usize, new: &[u8]) {
+        let end = self.len;
+        if new.len() > old {
+            // Room at the end, by bytes that are about to be moved over.
+            let growth = new.len() - old;
+            for _ in 0..growth {
+                self.push(b" ");
+            }
+            self.bytes_mut().copy_within(at + old..end, at + new.len());
+        } else if new.len() < old {
+            self.bytes_mut().copy_within(at + old..end, at + new.len());
+            self.truncate(end - (old - new.len()));
+        }
+        self.bytes_mut()[at..at + new.len()].copy_from_slice(new);
+    }
+}
+
+/// Fields that need care, as bits of [`ResponseWriter::seen`].
+const CONTENT_TYPE: u8 = 1;
+const CONNECTION: u8 = 2;
+
+enum Body {
+    /// None yet; the head is open.
+    Empty,
+    /// Not in the buffer; the head is open.
+    Payload(Payload),
+    /// In the buffer, from `start`; the head is closed. `digits_at` is where the length stands.
+    Written { start: usize, digits_at: usize, digits: usize },
+}
+
+/// See the module's text.
+pub(crate) struct ResponseWriter<'a> {
+    buffer: Buffer<'a>,
+    preamble: &'a mut Preamble,
+    terms: Terms,
+    status: u16,
+    seen: u8,
+    /// The length that the handler states for a body that is not sent (HEAD, 304).
+    stated_length: Option<u64>,
+    body: Body,
+    failure: Option<FieldError>,
+}
+
+impl<'a> ResponseWriter<'a> {
+    /// Begins a response at the start of `block`.
+    #[inline]
+    pub(crate) fn new(block: &'a mut [u8], preamble: &'a mut Preamble, terms: Terms) -> Self {
+        let mut buffer = Buffer { block, len: 0, spilled: None };
+        buffer.push(&preamble.bytes);
+        let mut writer = Self {
+            buffer,
+            preamble,
+            terms,
+            status: 200,
+            seen: 0,
+            stated_length: None,
+            body: Body::Empty,
+            failure: None,
+        };
+        if terms.close {
+            writer.write_close();
+        } else if terms.keep_alive_1_0 {
+            writer.seen |= CONNECTION;
+            writer.buffer.push(b"Connection: keep-alive\r\n");
+        }
+        writer
+    }
+
+    /// Starts again, as if nothing had been written.
+    pub(crate) fn reset(&mut self) {
+        self.buffer.truncate(0);
+        self.buffer.push(&self.preamble.bytes);
+        self.status = 200;
+        self.seen = 0;
+        self.stated_length = None;
+        self.body = Body::Empty;
+        self.failure = None;
+        if self.terms.close {
+            self.write_close();
+        } else if self.terms.keep_alive_1_0 {
+            self.seen |= CONNECTION;
+            self.buffer.push(b"Connection: keep-alive\r\n");
+        }
+    }
+
+    pub(crate) fn status(&self) -> u16 {
+        self.status
+    }
+
+    /// Changes the status line. Final statuses only, 200 to 599.
+    pub(crate) fn set_status(&mut self, status: u16) -> Result<(), FieldError> {
+        if !(200..=599).contains(&status) {
+            return Err(FieldError::Status(status));
+        }
+        if status == self.status {
+            return Ok(());
+        }
+        let mut line = [0; STATUS_LINE_BYTES_MAX];
+        let old = write_status_line(self.status, &mut line).unwrap_or(0);
+        let new = write_status_line(status, &mut line).unwrap_or(0);
+        self.buffer.replace(0, old, &line[..new]);
+        self.shift_body(old, new);
+        self.status = status;
+        Ok(())
+    }
+
+    /// Takes note that the head's length changed from `old` to `new` more than before.
+    fn shift_body(&mut self, old: usize, new: usize) {
+        if let Body::Written { start, digits_at, .. } = &mut self.body {
+            *start = *start + new - old;
+            *digits_at = *digits_at + new - old;
+        }
+    }
+
+    /// Adds a field. `Content-Length` is only noted, for responses without a body of their own;
+    /// `Transfer-Encoding` is the engine's; `Connection` is understood only as `close`.
+    pub(crate) fn add_field(&mut self, name: &str, value: &[u8]) -> Result<(), FieldError> {
+        if !is_token(name.as_bytes()) {
+            return Err(FieldError::Name);
+        }
+        if !is_field_value(value) {
+            return Err(FieldError::Value);
+        }
+        // By length first: few names need care.
+        match name.len() {
+            4 if name.eq_ignore_ascii_case("date") => self.remove_line(b"Date: "),
+            6 if name.eq_ignore_ascii_case("server") => self.remove_line(b"Server: "),
+            10 if name.eq_ignore_ascii_case("connection") => {
+                if value.eq_ignore_ascii_case(b"close") {
+                    self.close();
+                }
+                return Ok(());
+            }
+            12 if name.eq_ignore_ascii_case("content-type") => {
+                if self.seen & CONTENT_TYPE != 0 {
+                    self.remove_line(b"Content-Type: ");
+                }
+                self.seen |= CONTENT_TYPE;
+                self.write_line(b"Content-Type", value);
+                return Ok(());
+            }
+            14 if name.eq_ignore_ascii_case("content-length") => {
+                let digits = std::str::from_utf8(value).ok().and_then(|digits| digits.parse().ok());
+                self.stated_length = Some(digits.ok_or(FieldError::Value)?);
+                return Ok(());
+            }
+            17 if name.eq_ignore_ascii_case("transfer-encoding") => return Err(FieldError::Name),
+            _ => {}
+        }
+        self.write_line(name.as_bytes(), value);
+        Ok(())
+    }
+
+    /// Makes this the connection's last response.
+    pub(crate) fn close(&mut self) {
+        if self.terms.close {
+            return;
+        }
+        self.terms.close = true;
+        if self.seen & CONNECTION != 0 {
+            self.remove_line(b"Connection: ");
+        }
+        self.write_close();
+    }
+
+    fn write_close(&mut self) {
+        self.seen |= CONNECTION;
+        self.write_line(b"Connection", b"close");
+    }
+
+    /// Remembers that the handler did something that cannot be sent: the response becomes a 500.
+    pub(crate) fn fail(&mut self, failure: FieldError) {
+        self.failure.get_or_insert(failure);
+    }
+
+    #[inline]
+    fn write_line(&mut self, name: &[u8], value: &[u8]) {
+        if let Body::Written { start, .. } = self.body {
+            let line = [name, b": ", value, b"\r\n"].concat();
+            self.buffer.replace(start - 2, 0, &line);
+            if let Body::Written { start, .. } = &mut self.body {
+                *start += line.len();
+            }
+            return;
+        }
+        self.buffer.push(name);
+        self.buffer.push(b": ");
+        self.buffer.push(value);
+        self.buffer.push(b"\r\n");
+    }
+
+    /// Removes a field line that this writer wrote, `name` with its colon and space.
+    #[cold]
+    fn remove_line(&mut self, name: &[u8]) {
+        let head = match self.body {
+            Body::Written { start, .. } => start,
+            _ => self.buffer.len,
+        };
+        let bytes = &self.buffer.bytes_mut()[..head];
+        let Some(at) = memchr::memmem::find(bytes, &[b"\r\n", name].concat()) else { return };
+        let at = at + 2;
+        let len = memchr::memmem::find(&bytes[at..], b"\r\n").map_or(0, |len| len + 2);
+        self.buffer.replace(at, len, b"");
+        if let Body::Written { start, digits_at, .. } = &mut self.body {
+            *start -= len;
+            if *digits_at > at {
+                *digits_at -= len;
+            }
+        }
+    }
+
+    /// Forgets a body set before.
+    fn reopen(&mut self) {
+        if let Body::Written { start, digits_at, .. } = self.body {
+            // From the length's line to the end of the head: fields added late stand there.
+            let line = digits_at - b"Content-Length: ".len();
+            let line_end = line + memchr::memmem::find(&self.buffer.bytes_mut()[line..start], b"\r\n")
+                .map_or(0, |len| len + 2);
+            self.buffer.truncate(start - 2);
+            self.buffer.replace(line, line_end - line, b"");
+        }
+        self.body = Body::Empty;
+    }
+
+    /// The body, copied; its type, unless the handler has named one.
+    #[inline]
+    pub(crate) fn write_body(&mut self, content_type: &str, body: &[u8]) {
+        let mut digits = itoa::Buffer::new();
+        let digits = digits.format(body.len());
+        self.close_head(content_type, digits.as_bytes());
+        self.buffer.push(body);
+    }
+
+    /// A body sent from where it lies.
+    pub(crate) fn set_payload(&mut self, content_type: &str, payload: Payload) {
+        self.reopen();
+        self.write_type(content_type);
+        self.body = Body::Payload(payload);
+    }
+
+    /// Begins a body whose length is not known: [`push_body`](Self::push_body), then
+    /// [`end_body`](Self::end_body).
+    pub(crate) fn begin_body(&mut self, content_type: &str) {
+        const ZEROS: &[u8; 20] = b"00000000000000000000";
+        let digits = usize::from(self.preamble.length_digits).min(ZEROS.len());
+        self.close_head(content_type, &ZEROS[..digits]);
+    }
+
+    #[inline]
+    pub(crate) fn push_body(&mut self, bytes: &[u8]) {
+        debug_assert!(matches!(self.body, Body::Written { .. }), "begin_body comes first");
+        self.buffer.push(bytes);
+    }
+
+    /// Writes the length of the body into the head, in place if it has as many digits as the last one had.
+    pub(crate) fn end_body(&mut self) {
+        let Body::Written { start, digits_at, digits } = &mut self.body else {
+            debug_assert!(false, "begin_body comes first");
+            return;
+        };
+        let mut length = itoa::Buffer::new();
+        let length = length.format(self.buffer.len - *start);
+        self.buffer.replace(*digits_at, *digits, length.as_bytes());
+        *start = *start + length.len() - *digits;
+        *digits = length.len();
+        self.preamble.length_digits = length.len() as u8;
+    }
+
+    #[inline]
+    fn write_type(&mut self, content_type: &str) {
+        if self.seen & CONTENT_TYPE == 0 && !content_type.is_empty() {
+            self.seen |= CONTENT_TYPE;
+            self.buffer.push(b"Content-Type: ");
+            self.buffer.push(content_type.as_bytes());
+            self.buffer.push(b"\r\n");
+        }
+    }
+
+    #[inline]
+    fn close_head(&mut self, content_type: &str, length: &[u8]) {
+        if !matches!(self.body, Body::Empty) {
+            self.reopen();
+        }
+        self.write_type(content_type);
+        self.buffer.push(b"Content-Length: ");
+        let digits_at = self.buffer.len;
+        self.buffer.push(length);
+        self.buffer.push(b"\r\n\r\n");
+        self.body = Body::Written { start: self.buffer.len, digits_at, digits: length.len() };
+    }
+
+    /// Ends the response.
+    ///
+    /// # Errors
+    /// What the handler did wrong, if it did: then the response is a 500 and closes the connection.
+    #[inline]
+    pub(crate) fn finish(mut self) -> (Finished, Option<FieldError>) {
+        let failure = self.failure.take();
+        if failure.is_some() {
+            self.terms.close = true;
+            self.reset();
+            self.set_status(500).expect("a final status");
+        }
+        // RFC 9110 section 6.4.1: these have no body, and 204 no length (section 8.6).
+        let bodiless = matches!(self.status, 204 | 304);
+        if bodiless || self.terms.head_only || matches!(self.body, Body::Empty) {
+            self.finish_without_body(bodiless);
+        }
+        let payload = match self.body {
+            Body::Payload(payload) => {
+                let body = payload.as_slice();
+                let mut length = itoa::Buffer::new();
+                self.buffer.push(b"Content-Length: ");
+                self.buffer.push(length.format(body.len()).as_bytes());
+                self.buffer.push(b"\r\n\r\n");
+                let fits = self.buffer.len + body.len() <= self.buffer.block.len();
+                if (body.len() <= COPY_BYTES_MAX && fits) || self.buffer.spilled.is_some() {
+                    self.buffer.push(body);
+                    None
+                } else {
+                    Some(payload)
+                }
+            }
+            _ => None,
+        };
+        let finished = match self.buffer.spilled {
+            Some(heap) => {
+                Finished { block_bytes: 0, payload: Some(Payload::Owned(heap)), close: self.terms.close }
+            }
+            None => Finished { block_bytes: self.buffer.len, payload, close: self.terms.close },
+        };
+        (finished, failure)
+    }
+
+    /// Closes the head of a response that has no body, or whose body is not to be sent.
+    fn finish_without_body(&mut self, bodiless: bool) {
+        let length = match &self.body {
+            Body::Empty => self.stated_length.filter(|_| bodiless || self.terms.head_only),
+            Body::Payload(payload) => Some(payload.as_slice().len() as u64),
+            Body::Written { start, .. } => Some((self.buffer.len - start) as u64),
+        };
+        self.reopen();
+        match self.status {
+            204 => {}
+            304 if length.is_none() => {}
+            _ => {
+                let mut digits = itoa::Buffer::new();
+                self.buffer.push(b"Content-Length: ");
+                self.buffer.push(digits.format(length.unwrap_or(0)).as_bytes());
+                self.buffer.push(b"\r\n");
+            }
+        }
+        self.buffer.push(b"\r\n");
+        let start = self.buffer.len;
+        self.body = Body::Written { start, digits_at: start, digits: 0 };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Runs `write` on a response in a block of `room` bytes; returns all bytes, without `Date`.
+    fn written(room: usize, terms: Terms, write: impl Fn(&mut ResponseWriter)) -> String {
+        let mut block = vec![0; room];
+        let mut preamble = Preamble::new(true, 0);
+        let mut writer = ResponseWriter::new(&mut block, &mut preamble, terms);
+        write(&mut writer);
+        let (finished, _) = writer.finish();
+        let mut bytes = block[..finished.block_bytes].to_vec();
+        if let Some(payload) = finished.payload {
+            bytes.extend_from_slice(payload.as_slice());
+        }
+        let text = String::from_utf8(bytes).expect("ASCII");
+        text.replace("Date: Thu, 01 Jan 1970 00:00:00 GMT\r\n", "")
+    }
+
+    fn plain(write: impl Fn(&mut ResponseWriter)) -> String {
+        let roomy = written(4096, Terms::default(), &write);
+        // However little room there is, the bytes are the same.
+        for room in [0, 1, 60, 100, 120, 150, 180, 200] {
+            assert_eq!(written(room, Terms::default(), &write), roomy, "in {room} bytes");
+        }
+        roomy
+    }
+
+    const HEAD: &str = "HTTP/1.1 200 OK\r\nServer: peregrine\r\n";
+
+    #[test]
+    fn a_body_is_preceded_by_its_length() {
+        let response = plain(|writer| writer.write_body("text/plain", b"hello"));
+        assert_eq!(response, format!("{HEAD}Content-Type: text/plain\r\nContent-Length: 5\r\n\r\nhello"));
+    }
+
+    #[test]
+    fn nothing_written_is_an_empty_body() {
+        assert_eq!(plain(|_| {}), format!("{HEAD}Content-Length: 0\r\n\r\n"));
+    }
+
+    #[test]
+    fn the_order_of_calls_does_not_matter() {
+        let late = plain(|writer| {
+            writer.write_body("text/plain", b"hello");
+            writer.add_field("X-A", b"1").expect("valid");
+            writer.set_status(404).expect("final");
+            writer.add_field("X-B", b"2").expect("valid");
+        });
+        let expected = "HTTP/1.1 404 Not Found\r\nServer: peregrine\r\nContent-Type: text/plain\r\n\
+                        Content-Length: 5\r\nX-A: 1\r\nX-B: 2\r\n\r\nhello";
+        assert_eq!(late, expected);
+    }
+
+    #[test]
+    fn the_last_body_counts() {
+        let response = plain(|writer| {
+            writer.write_body("text/plain", b"first");
+            writer.add_field("X-A", b"1").expect("valid");
+            writer.set_payload("", Payload::Static(b"second one"));
+            writer.write_body("", b"third");
+        });
+        assert_eq!(response, format!("{HEAD}Content-Type: text/plain\r\nX-A: 1\r\nContent-Length: 5\r\n\r\nthird"));
+    }
+
+    #[test]
+    fn a_length_known_late_is_written_without_padding() {
+        for len in [0, 1, 9, 10, 99, 100, 1000, 12_345] {
+            let body = "x".repeat(len);
+            let response = plain(|writer| {
+                writer.begin_body("text/plain");
+                for part in body.as_bytes().chunks(7) {
+                    writer.push_body(part);
+                }
+                writer.end_body();
+            });
+            let expected = format!("{HEAD}Content-Type: text/plain\r\nContent-Length: {len}\r\n\r\n{body}");
+            assert_eq!(response, expected);
+        }
+    }
+
+    #[test]
+    fn a_large_payload_is_not_copied() {
+        static LARGE: [u8; COPY_BYTES_MAX + 1] = [b'x'; COPY_BYTES_MAX + 1];
+        let mut block = vec![0; 32 * 1024];
+        let mut preamble = Preamble::new(false, 0);
+        let mut writer = ResponseWriter::new(&mut block, &mut preamble, Terms::default());
+        writer.set_payload("text/plain", Payload::Static(&LARGE));
+        let (finished, _) = writer.finish();
+        let payload = finished.payload.expect("a second part");
+        assert_eq!(payload.as_slice().as_ptr(), LARGE.as_ptr());
+        assert!(block[..finished.block_bytes].ends_with(b"Content-Length: 8193\r\n\r\n"));
+    }
+
+    #[test]
+    fn rfc9110_9_3_2_head_has_the_length_and_no_body() {
+        let terms = Terms { head_only: true, ..Terms::default() };
+        let expected = format!("{HEAD}Content-Type: text/plain\r\nContent-Length: 5\r\n\r\n");
+        assert_eq!(written(4096, terms, |writer| writer.write_body("text/plain", b"hello")), expected);
+        let payload = |writer: &mut ResponseWriter| writer.set_payload("text/plain", Payload::Static(b"hello"));
+        assert_eq!(written(4096, terms, payload), expected);
+        let stated = written(4096, terms, |writer| writer.add_field("Content-Length", b"77").expect("valid"));
+        assert_eq!(stated, format!("{HEAD}Content-Length: 77\r\n\r\n"));
+    }
+
+    #[test]
+    fn rfc9110_8_6_no_length_on_204_and_no_body_on_304() {
+        let with_status = |status: u16| {
+            plain(move |writer| {
+                writer.write_body("", b"hello");
+                writer.set_status(status).expect("final");
+            })
+        };
+        assert_eq!(with_status(204), "HTTP/1.1 204 No Content\r\nServer: peregrine\r\n\r\n");
+        let not_modified = "HTTP/1.1 304 Not Modified\r\nServer: peregrine\r\nContent-Length: 5\r\n\r\n";
+        assert_eq!(with_status(304), not_modified);
+    }
+
+    #[test]
+    fn rfc9112_9_3_and_9_6_connection_is_said_once() {
+        let close = Terms { close: true, ..Terms::default() };
+        let keep = Terms { keep_alive_1_0: true, ..Terms::default() };
+        let head = "HTTP/1.1 200 OK\r\nServer: peregrine\r\n";
+        assert_eq!(written(999, close, |_| {}), format!("{head}Connection: close\r\nContent-Length: 0\r\n\r\n"));
+        assert_eq!(
+            written(999, keep, |_| {}),
+            format!("{head}Connection: keep-alive\r\nContent-Length: 0\r\n\r\n")
+        );
+        let both = written(999, keep, |writer| {
+            writer.write_body("", b"x");
+            writer.add_field("connection", b"close").expect("valid");
+            writer.close();
+        });
+        assert_eq!(both, format!("{head}Content-Length: 1\r\nConnection: close\r\n\r\nx"));
+    }
+
+    #[test]
+    fn what_the_engine_writes_can_be_replaced() {
+        let response = plain(|writer| {
+            writer.add_field("server", b"other").expect("valid");
+            writer.write_body("text/plain", b"{}");
+            writer.add_field("Content-Type", b"application/json").expect("valid");
+        });
+        let expected =
+            "HTTP/1.1 200 OK\r\nserver: other\r\nContent-Length: 2\r\nContent-Type: application/json\r\n\r\n{}";
+        assert_eq!(response, expected);
+    }
+
+    #[test]
+    fn rfc9110_5_5_a_line_break_in_a_value_cannot_split_the_response() {
+        let mut block = vec![0; 4096];
+        let mut preamble = Preamble::new(true, 0);
+        let mut writer = ResponseWriter::new(&mut block, &mut preamble, Terms::default());
+        let refused = writer.add_field("X", b"1\r\nSet-Cookie: a=b").expect_err("a line break");
+        assert_eq!(refused, FieldError::Value);
+        assert_eq!(writer.add_field("X Y", b"1"), Err(FieldError::Name));
+        assert_eq!(writer.add_field("Transfer-Encoding", b"chunked"), Err(FieldError::Name));
+        assert_eq!(writer.set_status(99), Err(FieldError::Status(99)));
+        writer.write_body("", b"secret");
+        writer.fail(refused);
+        let (finished, failure) = writer.finish();
+        assert_eq!(failure, Some(FieldError::Value));
+        assert!(finished.close);
+        let text = String::from_utf8_lossy(&block[..finished.block_bytes]).into_owned();
+        assert!(text.starts_with("HTTP/1.1 500 Internal Server Error\r\n"), "{text}");
+        assert!(text.ends_with("Connection: close\r\nContent-Length: 0\r\n\r\n"), "{text}");
+    }
+
+    #[test]
+    fn the_date_follows_the_clock() {
+        let mut preamble = Preamble::new(true, 784_111_777);
+        preamble.refresh(784_111_777);
+        let text = |preamble: &Preamble| String::from_utf8_lossy(&preamble.bytes).into_owned();
+        assert!(text(&preamble).contains("Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n"));
+        preamble.refresh(784_111_778);
+        assert!(text(&preamble).contains("Date: Sun, 06 Nov 1994 08:49:38 GMT\r\n"));
+    }
+}
