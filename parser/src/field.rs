@@ -78,6 +78,36 @@ impl FieldName {
     /// How many names, from [`FieldName::Host`] on, frame a message.
     pub(crate) const FRAMING: usize = 6;
 
+    /// Whether a field of this name may stand in a trailer section, RFC 9110 6.5.1: not what frames,
+    /// routes, modifies or authenticates the request, as that is over when the trailers come. True for
+    /// every name not known here.
+    #[must_use]
+    pub const fn is_allowed_in_trailers(self) -> bool {
+        !self.is_framing()
+            && !matches!(
+                self,
+                Self::Authorization
+                    | Self::CacheControl
+                    | Self::ContentEncoding
+                    | Self::ContentType
+                    | Self::Cookie
+                    | Self::Forwarded
+                    | Self::Http2Settings
+                    | Self::IfMatch
+                    | Self::IfModifiedSince
+                    | Self::IfNoneMatch
+                    | Self::IfRange
+                    | Self::IfUnmodifiedSince
+                    | Self::KeepAlive
+                    | Self::Range
+                    | Self::Te
+                    | Self::Trailer
+                    | Self::XForwardedFor
+                    | Self::XForwardedHost
+                    | Self::XForwardedProto
+            )
+    }
+
     pub(crate) const fn is_framing(self) -> bool {
         self as usize != 0 && self as usize <= Self::FRAMING
     }
@@ -147,8 +177,8 @@ const SLOTS: [Slot; SLOT_COUNT] = {
     slots
 };
 
-/// Up to 24 bytes with the case bit set, in words that overlap where they have to. Among tokens that makes
-/// letters equal to their other case, and only digits and marks that are in no name here to others.
+/// Up to 24 bytes with the case bit set, in words that overlap where they have to. The bit makes the two
+/// cases of a letter equal; of the other bytes in known names, none has a partner that a token may hold.
 #[inline(always)]
 const fn words(name: &[u8]) -> [u64; 3] {
     const CASE: u64 = ONES * 0x20;
@@ -257,6 +287,16 @@ mod tests {
         for name in [&b""[..], b"x", b"hos", b"hostt", b"Transfer_Encoding", b"content-lengtH "] {
             assert_eq!(FieldName::from_bytes(name), FieldName::Other);
         }
+    }
+
+    #[test]
+    fn rfc9110_6_5_1_what_frames_or_authenticates_is_no_trailer() {
+        for id in
+            [FieldName::Host, FieldName::ContentLength, FieldName::TransferEncoding, FieldName::Authorization]
+        {
+            assert!(!id.is_allowed_in_trailers());
+        }
+        assert!(FieldName::Other.is_allowed_in_trailers() && FieldName::UserAgent.is_allowed_in_trailers());
     }
 
     #[test]

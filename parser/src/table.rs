@@ -83,6 +83,7 @@ pub(crate) const fn is_ows(byte: u8) -> bool {
 
 /// Bit `h` of entry `l` says whether the byte `h << 4 | l` is in the class: two shuffles and an AND then
 /// classify a vector. Bytes from 0x80 on are in neither class.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 const fn nibbles(token: bool) -> [u8; 16] {
     let mut table = [0; 16];
     let mut byte = 0u8;
@@ -96,22 +97,13 @@ const fn nibbles(token: bool) -> [u8; 16] {
 }
 
 /// Low-nibble table of [`is_token`].
-#[cfg_attr(
-    not(any(target_arch = "x86_64", target_arch = "aarch64")),
-    allow(dead_code, reason = "vectors only")
-)]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 pub(crate) const TOKEN_NIBBLES: [u8; 16] = nibbles(true);
 /// Low-nibble table of [`is_target`].
-#[cfg_attr(
-    not(any(target_arch = "x86_64", target_arch = "aarch64")),
-    allow(dead_code, reason = "vectors only")
-)]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 pub(crate) const TARGET_NIBBLES: [u8; 16] = nibbles(false);
 /// High-nibble table for both: the bit that stands for the high nibble.
-#[cfg_attr(
-    not(any(target_arch = "x86_64", target_arch = "aarch64")),
-    allow(dead_code, reason = "vectors only")
-)]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 pub(crate) const HIGH_NIBBLES: [u8; 16] = [1, 2, 4, 8, 16, 32, 64, 128, 0, 0, 0, 0, 0, 0, 0, 0];
 
 #[cfg(test)]
@@ -143,6 +135,7 @@ mod tests {
         }
     }
 
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
     #[test]
     fn nibble_tables_agree_with_the_classes() {
         for byte in 0..=255u8 {

@@ -1,6 +1,23 @@
-//! tmp
+//! The command `peregrine`: serves the demo application, with every flag that an application gets.
+
+mod demo;
+
+use std::process::ExitCode;
+
 use peregrine::prelude::*;
-fn main() -> Result<()> { let mut app = App::from_args()?; app.get("/plaintext", |_, r| r.text("Hello, World!")); 
-app.get("/json", |_, r| r.json(&[1]));
-app.post("/echo", |q, r| r.bytes(q.body()));
-app.run() }
+
+fn main() -> ExitCode {
+    match serve() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("peregrine: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve() -> Result<()> {
+    let mut app = App::from_args()?;
+    demo::map(&mut app);
+    app.run()
+}

@@ -19,7 +19,7 @@ use std::mem;
 use peregrine_pool::{Blocks, Key, Slab};
 
 use super::{Driver, Errno, Event, Now, Received, SendBuffer};
-use crate::sys::clock;
+use crate::sys::{clock, socket};
 use crate::sys::epoll::{self as sys, Interest, Poller};
 use crate::sys::{Fd, wake::Waker};
 
@@ -220,7 +220,7 @@ impl Epoll {
         if socket.ends_after_send && result.as_ref().is_ok_and(|sent| *sent as usize == buffer.remaining()) {
             socket.ends_after_send = false;
             // Fails only when the connection is gone, which its receive tells.
-            let _ = sys::shutdown_write(socket.fd);
+            let _ = socket::shutdown_write(socket.fd);
         }
         let result = result.map_err(|error| errno(&error));
         self.completed.push_back(Event::Sent { key: socket.key, buffer, result });
@@ -366,14 +366,14 @@ impl Driver for Epoll {
         match id.and_then(|id| self.sockets.get_mut(id)) {
             Some(socket) if socket.is_sending => socket.ends_after_send = true,
             // Fails only when the connection is gone, which its receive tells.
-            _ => drop(sys::shutdown_write(socket)),
+            _ => drop(socket::shutdown_write(socket)),
         }
     }
 
     fn abort(&mut self, socket: Fd) {
         // The reset goes out with the close, which the end of these operations makes possible. Where there is
         // no such thing as a reset, the close alone has to do.
-        let _ = sys::reset_on_close(socket);
+        let _ = socket::reset_on_close(socket);
         let id = self.find(socket);
         let Some(socket) = id.and_then(|id| self.sockets.get_mut(id)) else { return };
         let key = socket.key;

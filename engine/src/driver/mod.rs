@@ -88,10 +88,12 @@ pub(crate) trait Driver {
     /// Sends what `buffer` holds. At most one send per connection may be open.
     fn send(&mut self, socket: Fd, key: Key, buffer: SendBuffer);
 
-    /// Ends the connection's sending direction (the peer reads end of file), after what was sent before.
+    /// Ends the connection's sending direction: the peer reads end of file after what was sent before. No
+    /// send may be open.
     fn shutdown_write(&mut self, socket: Fd);
 
-    /// Resets the connection: whatever is open on it ends at once, with errors.
+    /// Makes everything that is open on the connection end at once, as stopped, with an error or just in
+    /// time with success, and its close a reset. Nothing may be started on it after this.
     fn abort(&mut self, socket: Fd);
 
     /// Closes a socket on which nothing is open any more.

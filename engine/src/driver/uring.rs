@@ -15,7 +15,7 @@ use super::bufring::BufferRing;
 use super::{Driver, Errno, Event, Fd, Now, Received, SendBuffer};
 use crate::sys::ring::{self, Ring, Rung};
 use crate::sys::wake::Waker;
-use crate::sys::{clock, epoll as socket};
+use crate::sys::{clock, socket};
 
 /// The group id of the receive blocks; a ring of ours has only one.
 const GROUP: u16 = 0;
@@ -385,8 +385,7 @@ impl Driver for Uring {
             }
         }
         if self.busy_poll_nanos == 0 || !self.ring.has_completions() {
-            // The clock of a turn is up to 4 ms behind; that much longer is slept.
-            let timeout = until.map(|until| until.saturating_sub(self.now.millis));
+            let timeout = until.map(|until| until.saturating_sub(clock::now().millis));
             let want = u32::from(timeout != Some(0));
             self.ring.enter(want, timeout.filter(|&millis| millis > 0))?;
         }

@@ -16,7 +16,7 @@ pub(crate) type Result<T, E = StartError> = std::result::Result<T, E>;
 pub enum StartError {
     /// Somebody listens on the address already.
     AddressInUse {
-        /// The URL as configured.
+        /// The URL.
         url: String,
         /// Its port.
         port: u16,
@@ -25,19 +25,19 @@ pub enum StartError {
     },
     /// No interface of this machine has the address.
     AddressNotAvailable {
-        /// The URL as configured.
+        /// The URL.
         url: String,
     },
     /// The port is reserved for privileged processes.
     PortPrivileged {
-        /// The URL as configured.
+        /// The URL.
         url: String,
         /// The lowest port that needs no privilege.
         lowest_free: u16,
     },
     /// An address could not be bound for another reason.
     Bind {
-        /// The URL as configured.
+        /// The URL.
         url: String,
         /// What the kernel said.
         source: io::Error,

@@ -91,7 +91,7 @@ pub struct Options {
     /// `Production`. Default `Production`.
     pub environment: String,
 
-    /// Whether responses carry `Server: Peregrine`. Default true (Kestrel's `AddServerHeader`).
+    /// Whether responses carry `Server: peregrine`. Default true (Kestrel's `AddServerHeader`).
     pub server_header: bool,
 
     /// How long open requests may take to finish after a shutdown was asked for; what is open then is

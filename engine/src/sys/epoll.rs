@@ -145,24 +145,6 @@ pub(crate) fn send(socket: Fd, first: &[u8], second: &[u8]) -> io::Result<usize>
     check_length(unsafe { libc::sendmsg(socket.0, &raw const message, flags) })
 }
 
-/// Ends the sending direction: the peer reads end of file after what was sent.
-pub(crate) fn shutdown_write(socket: Fd) -> io::Result<()> {
-    // SAFETY: takes two integers.
-    check(unsafe { libc::shutdown(socket.0, libc::SHUT_WR) })?;
-    Ok(())
-}
-
-/// Makes [`close`] throw away what is unsent and reset the connection.
-pub(crate) fn reset_on_close(socket: Fd) -> io::Result<()> {
-    let linger = libc::linger { l_onoff: 1, l_linger: 0 };
-    let length = size_of::<libc::linger>() as libc::socklen_t;
-    // SAFETY: `linger` is valid for reads of `length` bytes.
-    check(unsafe {
-        libc::setsockopt(socket.0, libc::SOL_SOCKET, libc::SO_LINGER, (&raw const linger).cast(), length)
-    })?;
-    Ok(())
-}
-
 /// Closes a socket. Whatever this returns, the number is free afterwards: there is nothing to try again.
 pub(crate) fn close(socket: Fd) {
     // SAFETY: takes an integer. The caller owns the number and does not use it again.

@@ -148,8 +148,15 @@ fn address_by(socket: Fd, call: AddressCall) -> Option<SocketAddr> {
     address.ok()?.1.as_socket()
 }
 
+/// Ends the sending direction: the peer reads end of file after what was sent.
+pub(crate) fn shutdown_write(socket: Fd) -> io::Result<()> {
+    // SAFETY: takes two integers.
+    check(unsafe { libc::shutdown(socket.0, libc::SHUT_WR) })?;
+    Ok(())
+}
+
 /// Makes the coming close a reset: the peer gets no orderly end and this side keeps no `TIME_WAIT`.
-pub(crate) fn set_linger_zero(socket: Fd) -> io::Result<()> {
+pub(crate) fn reset_on_close(socket: Fd) -> io::Result<()> {
     let linger = libc::linger { l_onoff: 1, l_linger: 0 };
     let length = libc::socklen_t::try_from(size_of_val(&linger)).unwrap_or(0);
     // SAFETY: the pointer and the length describe `linger`, which the kernel only reads.
@@ -248,10 +255,10 @@ mod tests {
         let listener = TcpListener::from(listen_tcp(loopback(), ALONE).unwrap());
         let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (server, _) = listener.accept().unwrap();
-        set_linger_zero(Fd(server.as_raw_fd())).unwrap();
+        reset_on_close(Fd(server.as_raw_fd())).unwrap();
         drop(server);
         assert_eq!(client.read(&mut [0]).unwrap_err().kind(), io::ErrorKind::ConnectionReset);
-        assert!(set_linger_zero(Fd(-1)).is_err());
+        assert!(reset_on_close(Fd(-1)).is_err());
         assert_eq!(peer_address(Fd(-1)), None);
     }
 

@@ -5,6 +5,7 @@
 //! A parser is written once, as a [`Task`] over any [`Scan`]. [`Simd::run`] branches once per call and
 //! enters a function compiled for that level, into which the whole task is inlined: the scans cost no call.
 
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod lanes;
 mod swar;
 
@@ -41,6 +42,7 @@ pub(crate) trait Scan: Copy {
 }
 
 /// What a scan passes over.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 #[derive(Copy, Clone)]
 pub(crate) enum Class {
     /// Bytes of a request target.

@@ -578,7 +578,7 @@ fn reset_by_the_peer_is_told_to_both_directions() {
     rig.driver.receive(fd, key(1));
     rig.fill(fd, 1);
     let peer = Fd(peer.into_raw_fd());
-    sys::reset_on_close(peer).unwrap();
+    crate::sys::socket::reset_on_close(peer).unwrap();
     sys::close(peer);
     let mut events = rig.events(2);
     events.sort_by_key(|event| matches!(event, Seen::Sent(..)));
