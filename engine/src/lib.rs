@@ -18,6 +18,10 @@
 //! The rooms, from the kernel up: `sys` (system calls), `driver` (completions), `proto` (protocol machines),
 //! `conn` (connections), [`http`] (what a handler sees), `app` (routes), `host` (options, workers, life).
 
+#[cfg(all(doctest, feature = "cli"))]
+#[doc = include_str!("../../README.md")]
+mod readme {}
+
 mod app;
 mod conn;
 mod driver;

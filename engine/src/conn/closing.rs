@@ -5,8 +5,11 @@ use peregrine_pool::Key;
 use super::{Connections, EndReason, Phase, Service, flag};
 use crate::driver::Driver;
 
-/// How long a closed connection may take to read our last bytes and close too, in milliseconds.
-const LINGER_MILLIS: u64 = 5000;
+/// How long a peer may take to read our last bytes and close too, in milliseconds.
+const LINGER_MILLIS: u64 = 2000;
+
+/// The same for a peer that was refused, and may still be busy sending the rest of its request.
+const REFUSED_LINGER_MILLIS: u64 = 5000;
 
 impl<D: Driver, S: Service> Connections<D, S> {
     /// Closes in order: our side now, everything when the peer has closed too.
@@ -26,7 +29,8 @@ impl<D: Driver, S: Service> Connections<D, S> {
         }
         self.receive(key);
         self.wheel.disarm(&mut self.table, key);
-        self.arm(key, LINGER_MILLIS);
+        let refused = reason == EndReason::InvalidRequest;
+        self.arm(key, if refused { REFUSED_LINGER_MILLIS } else { LINGER_MILLIS });
     }
 
     /// Ends at once. What the kernel still works on is cancelled; the connection goes when that is over.

@@ -179,10 +179,6 @@ impl Connection {
         }
     }
 
-    fn socket(&self) -> Fd {
-        self.info.socket
-    }
-
     #[inline]
     fn has(&self, flags: u8) -> bool {
         self.flags & flags != 0

@@ -72,6 +72,7 @@ impl<D: Driver, S: Service> Connections<D, S> {
         }
     }
 
+    #[cfg(test)]
     pub(crate) fn counters(&self) -> &Counters {
         &self.server.counters
     }

@@ -54,9 +54,36 @@ impl SendBuffer {
             tail.sent += (sent - of_block) as usize;
         }
     }
+}
 
-    /// Gives the block back for the next send.
-    pub(crate) fn into_lease(self) -> Lease {
-        self.lease
+#[cfg(test)]
+mod tests {
+    use peregrine_pool::{BlockConfig, Blocks};
+
+    use super::*;
+
+    #[test]
+    fn short_sends_advance_through_block_and_payload() {
+        let shape = BlockConfig { block_bytes: 16, stride_bytes: 16, max_blocks: 1, chunk_blocks: 1 };
+        for step in 1..=9 {
+            let mut lease = Blocks::new(shape).lease().expect("a block");
+            lease[..5].copy_from_slice(b"block");
+            let mut buffer = SendBuffer::new(lease, 5, Some(Payload::Static(b"load")));
+            let mut sent = Vec::new();
+            while buffer.remaining() > 0 {
+                let all = [buffer.block(), buffer.payload().unwrap_or_default()].concat();
+                let took = step.min(all.len());
+                sent.extend_from_slice(&all[..took]);
+                buffer.advance(took as u32);
+            }
+            assert_eq!(sent, b"blockload");
+        }
+    }
+
+    #[test]
+    fn an_empty_payload_is_none() {
+        let shape = BlockConfig { block_bytes: 16, stride_bytes: 16, max_blocks: 1, chunk_blocks: 1 };
+        let lease = Blocks::new(shape).lease().expect("a block");
+        assert!(SendBuffer::new(lease, 5, Some(Payload::Owned(Vec::new()))).payload().is_none());
     }
 }

@@ -24,6 +24,9 @@ use crate::http::Method;
 #[derive(Clone, Default)]
 pub struct App {
     options: Options,
+    /// What the command line and the environment ask for: it wins over what the code says.
+    #[cfg(feature = "cli")]
+    flags: Option<super::Flags>,
     routes: Vec<Route>,
     fallback: Option<Handler>,
 }
@@ -42,16 +45,15 @@ impl App {
     }
 
     /// An application configured by the command line and the environment, with the flags of the `peregrine`
-    /// command: `--urls`, `--workers` and so on. `--help` and flags that do not exist end the process, as
+    /// command: `--urls`, `--workers` and so on. A flag wins over the environment, and that over what the
+    /// code says in [`configure`](Self::configure). `--help` and flags that do not exist end the process, as
     /// users expect of a command.
     ///
     /// # Errors
     /// None today; configuration files will bring some.
     #[cfg(feature = "cli")]
     pub fn from_args() -> Result<Self> {
-        let mut options = Options::default();
-        super::Flags::from_args().apply(&mut options);
-        Ok(Self::with_options(options))
+        Ok(Self { flags: Some(super::Flags::from_args()), ..Self::default() })
     }
 
     /// Changes the options, as Kestrel's `ConfigureKestrel`.
@@ -117,6 +119,15 @@ impl App {
         self
     }
 
+    fn effective_options(&self) -> Options {
+        let mut options = self.options.clone();
+        #[cfg(feature = "cli")]
+        if let Some(flags) = self.flags.clone() {
+            flags.apply(&mut options);
+        }
+        options
+    }
+
     fn compile(&self) -> Result<Router> {
         Router::new(&self.routes, self.fallback).map_err(|RouteError { template, problem }| StartError::Route { pattern: template, problem })
     }
@@ -126,7 +137,7 @@ impl App {
     /// # Errors
     /// Why it could not start, in one sentence; or that a worker failed.
     pub fn run(&self) -> Result<()> {
-        server::run(self.options.clone(), &self.compile()?)
+        server::run(self.effective_options(), &self.compile()?)
     }
 
     /// Serves in the background, without printing and without touching signals. Returns once connections
@@ -148,6 +159,6 @@ impl App {
     /// # Errors
     /// Why it could not start, in one sentence.
     pub fn start(&self) -> Result<Server> {
-        Server::start(self.options.clone(), &self.compile()?)
+        Server::start(self.effective_options(), &self.compile()?)
     }
 }

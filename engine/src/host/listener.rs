@@ -24,8 +24,6 @@ const LOCALHOST_TRIES: usize = 16;
 pub(crate) struct Listener {
     /// The socket. Shared by all workers where the kernel does not spread connections over several.
     pub(crate) fd: Arc<OwnedFd>,
-    /// The index of its endpoint among those that were bound.
-    pub(crate) endpoint: usize,
 }
 
 /// The files of a server's Unix sockets; dropping them removes them.
@@ -61,8 +59,8 @@ pub(crate) fn bind(endpoints: &[Endpoint], workers: usize, backlog: u32) -> Resu
     };
     let mut binder = Binder { backlog, bound };
     binder.warn_of_capped_backlog();
-    for (index, endpoint) in endpoints.iter().enumerate() {
-        let url = binder.endpoint(index, endpoint)?;
+    for endpoint in endpoints {
+        let url = binder.endpoint(endpoint)?;
         binder.bound.urls.push(url);
     }
     Ok(binder.bound)
@@ -81,27 +79,27 @@ struct Binder {
 
 impl Binder {
     /// Returns the URL that the endpoint is reached by.
-    fn endpoint(&mut self, index: usize, endpoint: &Endpoint) -> Result<String> {
+    fn endpoint(&mut self, endpoint: &Endpoint) -> Result<String> {
         let fail = |binder: &Self, port, error| binder.failure(endpoint, port, error);
         match *endpoint {
             Endpoint::Ip(address) => {
                 let group = self.group(address).map_err(|error| fail(self, address.port(), error))?;
-                Ok(Endpoint::Ip(self.keep(index, group)).to_string())
+                Ok(Endpoint::Ip(self.keep(group)).to_string())
             }
             Endpoint::Any { port } => {
                 let group = self.any(port).map_err(|error| fail(self, port, error))?;
-                Ok(Endpoint::Ip(self.keep(index, group)).to_string())
+                Ok(Endpoint::Ip(self.keep(group)).to_string())
             }
             Endpoint::Localhost { port } => {
                 let groups = self.localhost(port).map_err(|error| fail(self, port, error))?;
                 let mut port = port;
                 for group in groups {
-                    port = self.keep(index, group).port();
+                    port = self.keep(group).port();
                 }
                 Ok(Endpoint::Localhost { port }.to_string())
             }
             Endpoint::Unix(ref path) => {
-                self.unix(index, path)?;
+                self.unix(path)?;
                 Ok(endpoint.to_string())
             }
         }
@@ -190,7 +188,7 @@ impl Binder {
         Ok(Group { address, listeners })
     }
 
-    fn unix(&mut self, index: usize, path: &Path) -> Result<()> {
+    fn unix(&mut self, path: &Path) -> Result<()> {
         let (listener, file) =
             socket::listen_unix(path, self.backlog).map_err(|source| match source.kind() {
                 io::ErrorKind::AddrInUse => StartError::SocketInUse { path: path.to_owned() },
@@ -202,19 +200,19 @@ impl Binder {
         self.bound.files.0.push(file);
         let workers = self.bound.per_worker.len();
         let shared = Arc::new(listener);
-        self.hand_out(index, vec![shared; workers]);
+        self.hand_out(vec![shared; workers]);
         Ok(())
     }
 
-    fn keep(&mut self, index: usize, group: Group) -> SocketAddr {
+    fn keep(&mut self, group: Group) -> SocketAddr {
         self.bound.addresses.push(group.address);
-        self.hand_out(index, group.listeners);
+        self.hand_out(group.listeners);
         group.address
     }
 
-    fn hand_out(&mut self, endpoint: usize, listeners: Vec<Arc<OwnedFd>>) {
+    fn hand_out(&mut self, listeners: Vec<Arc<OwnedFd>>) {
         for (worker, fd) in self.bound.per_worker.iter_mut().zip(listeners) {
-            worker.push(Listener { fd, endpoint });
+            worker.push(Listener { fd });
         }
     }
 
@@ -318,10 +316,7 @@ mod tests {
         assert_eq!(bound.urls, expected);
         assert_eq!(ports[2], ports[3]);
         assert_eq!(bound.per_worker.len(), 3);
-        for listeners in &bound.per_worker {
-            let endpoints: Vec<usize> = listeners.iter().map(|listener| listener.endpoint).collect();
-            assert_eq!(endpoints, [0, 1, 2, 2]);
-        }
+        assert!(bound.per_worker.iter().all(|listeners| listeners.len() == 4));
         // All interfaces means IPv4 too.
         TcpStream::connect((Ipv4Addr::LOCALHOST, ports[1])).unwrap();
         TcpStream::connect((Ipv6Addr::LOCALHOST, ports[1])).unwrap();

@@ -193,6 +193,7 @@ impl Drop for RingsWhenDropped {
 
 /// Serves until a signal asks for the end; prints the start-up lines.
 pub(crate) fn run(options: Options, router: &Router) -> Result<()> {
+    let options = options.checked()?;
     if options.memory_plan {
         let workers = placement::place(&options, &Machine::read()?)?.workers.len();
         banner::print_plan(&worker::memory_plan(&options, workers));
@@ -205,16 +206,16 @@ pub(crate) fn run(options: Options, router: &Router) -> Result<()> {
     // Before any thread is started, so that all of them inherit the mask.
     let signals = Signals::block().map_err(system("listen for signals"))?;
     let environment = options.environment.clone();
-    let content_root = std::path::absolute(&options.content_root).unwrap_or_default();
+    let content_root = options.content_root.clone();
     let server = Server::start(options, router)?;
     banner::print_warnings(&server.warnings);
     banner::print(server.driver(), server.urls(), &environment, &content_root);
     let wait = signals.wait(&server.ended).map_err(system("wait for signals"))?;
     if let Wait::Signal(_) = wait {
         banner::print_shutdown();
-        // A second Ctrl+C ends the process at once.
-        signals.restore_default().map_err(system("give the signals back"))?;
     }
+    // A second Ctrl+C ends the process at once.
+    signals.restore_default().map_err(system("give the signals back"))?;
     // A worker that has ended by itself takes the others along: what it served would be served no more.
     server.shutdown()
 }

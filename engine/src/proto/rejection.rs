@@ -21,8 +21,6 @@ pub(crate) enum Rejection {
     UnknownExpectation,
     /// The head did not arrive in time.
     HeadTimeout,
-    /// No memory for the answer.
-    OutOfMemory,
 }
 
 impl Rejection {
@@ -43,7 +41,6 @@ impl Rejection {
             Self::BodyTooLarge => 413,
             Self::UnknownExpectation => 417,
             Self::HeadTimeout => 408,
-            Self::OutOfMemory => 503,
         }
     }
 
