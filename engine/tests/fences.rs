@@ -55,7 +55,8 @@ fn imports_point_one_way() {
             for (number, line) in text.lines().enumerate() {
                 let code = line.split("//").next().unwrap_or_default();
                 for imported in code.split("crate::").skip(1) {
-                    let imported = imported.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or("");
+                    let imported =
+                        imported.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or("");
                     let fine = imported == room || allowed.contains(&imported) || !rooms.contains(&imported);
                     if !fine {
                         breaches.push(format!("{}:{}: {}", file.display(), number + 1, line.trim()));
@@ -85,9 +86,10 @@ fn unsafe_code_stays_in_its_rooms() {
         for file in rust_files(&root.join(member).join("src")) {
             let name = file.strip_prefix(&root).expect("inside").to_string_lossy().into_owned();
             let text = fs::read_to_string(&file).expect("a readable file");
-            let has_unsafe = text.lines().map(|line| line.split("//").next().unwrap_or_default()).any(|code| {
-                code.contains("unsafe {") || code.contains("unsafe fn") || code.contains("unsafe impl")
-            });
+            let has_unsafe =
+                text.lines().map(|line| line.split("//").next().unwrap_or_default()).any(|code| {
+                    code.contains("unsafe {") || code.contains("unsafe fn") || code.contains("unsafe impl")
+                });
             let allowed = MAY_BE_UNSAFE.iter().any(|place| name.starts_with(place));
             assert!(!has_unsafe || allowed, "{name} holds unsafe code outside the rooms for it");
         }

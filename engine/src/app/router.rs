@@ -13,15 +13,8 @@ use crate::proto::RequestParts;
 use crate::proto::h1::ResponseWriter;
 
 /// The methods that a route can name, in the order of `Allow`.
-const METHODS: [Method; 7] = [
-    Method::Get,
-    Method::Head,
-    Method::Post,
-    Method::Put,
-    Method::Patch,
-    Method::Delete,
-    Method::Options,
-];
+const METHODS: [Method; 7] =
+    [Method::Get, Method::Head, Method::Post, Method::Put, Method::Patch, Method::Delete, Method::Options];
 
 /// The handlers of one path.
 #[derive(Clone, Default)]
@@ -127,7 +120,12 @@ impl Router {
 
 impl Service for Router {
     #[inline]
-    fn call(&mut self, parts: &RequestParts<'_>, connection: &ConnectionInfo, writer: &mut ResponseWriter<'_>) {
+    fn call(
+        &mut self,
+        parts: &RequestParts<'_>,
+        connection: &ConnectionInfo,
+        writer: &mut ResponseWriter<'_>,
+    ) {
         let response = &mut Response::new(writer);
         let path = std::str::from_utf8(parts.path).unwrap_or_default();
         let matched = self.paths.at(path).ok();

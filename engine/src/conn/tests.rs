@@ -53,8 +53,12 @@ impl Harness {
 
     fn with_driver(mut driver: Sim, world: World) -> Self {
         driver.accept(LISTENER, 0);
-        let shape =
-            BlockConfig { block_bytes: 16 * 1024, stride_bytes: 16 * 1024, max_blocks: 256, chunk_blocks: 16 };
+        let shape = BlockConfig {
+            block_bytes: 16 * 1024,
+            stride_bytes: 16 * 1024,
+            max_blocks: 256,
+            chunk_blocks: 16,
+        };
         let send_blocks = Blocks::new(shape);
         let settings = Settings {
             machine: MachineLimits { head: HeadLimits::default(), max_fields: 100, max_body_bytes: 1 << 20 },
@@ -178,11 +182,13 @@ fn request(dice: &mut Dice, number: usize) -> (Vec<u8>, Vec<u8>) {
         1 => (b"GET /text HTTP/1.1\r\nHost: a\r\n\r\n".to_vec(), LARGE[..20_000].to_vec()),
         2 | 3 => (format!("GET /{number} HTTP/1.1\r\nHost: a\r\n\r\n").into_bytes(), answer("GET", b"")),
         4 => {
-            let head = format!("POST /{number} HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n", body.len());
+            let head =
+                format!("POST /{number} HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n", body.len());
             ([head.as_bytes(), &body].concat(), answer("POST", &body))
         }
         _ => {
-            let mut bytes = format!("PUT /{number} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
+            let mut bytes =
+                format!("PUT /{number} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
             let mut rest = body.as_slice();
             while !rest.is_empty() {
                 let (chunk, after) = rest.split_at((1 + dice.roll(3000)).min(rest.len()));
@@ -230,7 +236,9 @@ fn converse(seed: u64, faults: Faults, check_answers: bool) {
         harness.turns(dice.roll(4) as u32);
     }
     scripts.iter().for_each(|script| script.peer.shutdown());
-    harness.turn_until("all accepted", |harness| harness.connections.counters().accepted == scripts.len() as u64);
+    harness.turn_until("all accepted", |harness| {
+        harness.connections.counters().accepted == scripts.len() as u64
+    });
     harness.assert_nothing_left();
     for Script { peer, expected, .. } in &scripts {
         if check_answers {
@@ -341,7 +349,8 @@ fn an_idle_connection_holds_no_buffer() {
 fn starved_receives_go_on_once_blocks_are_back() {
     let shape = BlockConfig { block_bytes: 64, stride_bytes: 64, max_blocks: 2, chunk_blocks: 2 };
     with_seeds(50, |seed| {
-        let (driver, world) = Sim::with_blocks(seed, Faults { starved: 50, ..Faults::UNKIND }, Blocks::new(shape));
+        let (driver, world) =
+            Sim::with_blocks(seed, Faults { starved: 50, ..Faults::UNKIND }, Blocks::new(shape));
         let mut harness = Harness::with_driver(driver, world);
         let peers: Vec<Peer> = (0..8).map(|_| harness.world.connect()).collect();
         peers.iter().for_each(|peer| peer.send(PIPELINE));

@@ -33,7 +33,10 @@ impl<D: Driver, S: Service> Connections<D, S> {
         }
         connection.flags &= !flag::SENDING;
         // The common case: nothing waits for this send.
-        if connection.phase == Phase::Open && connection.assembly.is_none() && !connection.has(flag::LAST | flag::EOF) {
+        if connection.phase == Phase::Open
+            && connection.assembly.is_none()
+            && !connection.has(flag::LAST | flag::EOF)
+        {
             return;
         }
         drop(buffer);

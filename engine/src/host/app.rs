@@ -129,7 +129,8 @@ impl App {
     }
 
     fn compile(&self) -> Result<Router> {
-        Router::new(&self.routes, self.fallback).map_err(|RouteError { template, problem }| StartError::Route { pattern: template, problem })
+        Router::new(&self.routes, self.fallback)
+            .map_err(|RouteError { template, problem }| StartError::Route { pattern: template, problem })
     }
 
     /// Serves until SIGINT or SIGTERM, then drains. Prints the start-up lines on standard output.

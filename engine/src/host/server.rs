@@ -45,8 +45,10 @@ impl Server {
     /// Binds everything, then starts the workers, and returns when all of them serve.
     pub(crate) fn start(options: Options, router: &Router) -> Result<Self> {
         let options = Arc::new(options.checked()?);
-        let available = limits::raise_descriptors()
-            .map_err(|source| StartError::System { attempt: "read the limit of descriptors".to_owned(), source })?;
+        let available = limits::raise_descriptors().map_err(|source| StartError::System {
+            attempt: "read the limit of descriptors".to_owned(),
+            source,
+        })?;
         let placement = Arc::new(placement::place(&options, &Machine::read()?)?);
         let count = placement.workers.len();
         // A worker takes a ring or an epoll, a bell, and a socket per address.
@@ -118,7 +120,9 @@ impl Server {
             driver = match readiness.recv() {
                 Ok(Ok(driver)) => driver,
                 Ok(Err(problem)) => return Err(StartError::NoDriver { problem }),
-                Err(_) => return Err(StartError::NoDriver { problem: "a worker ended at its start".to_owned() }),
+                Err(_) => {
+                    return Err(StartError::NoDriver { problem: "a worker ended at its start".to_owned() });
+                }
             };
         }
         Ok(format!("{driver}, {placement}"))

@@ -193,10 +193,15 @@ pub(super) fn memory_plan(options: &Options, workers: usize) -> MemoryPlan {
     let connections = 10_000;
     let head = options.limits.max_request_line_size + options.limits.max_request_headers_total_size;
     let mut plan = MemoryPlan::new();
-    plan.hold("receive blocks", RECEIVE_STRIDE_BYTES, workers * usize::from(RECEIVE_BLOCKS_MAX), "at most; lent by demand")
-        .hold("send blocks", SEND_STRIDE_BYTES, workers, "at least; one per connection with an open send")
-        .hold("idle connections", CONNECTION_BYTES, connections, "for 10,000; by demand")
-        .hold("torn heads", head, workers, "one per worker; one per connection whose head is incomplete");
+    plan.hold(
+        "receive blocks",
+        RECEIVE_STRIDE_BYTES,
+        workers * usize::from(RECEIVE_BLOCKS_MAX),
+        "at most; lent by demand",
+    )
+    .hold("send blocks", SEND_STRIDE_BYTES, workers, "at least; one per connection with an open send")
+    .hold("idle connections", CONNECTION_BYTES, connections, "for 10,000; by demand")
+    .hold("torn heads", head, workers, "one per worker; one per connection whose head is incomplete");
     plan
 }
 
@@ -238,7 +243,7 @@ impl<D: Driver> Worker<D> {
             self.connections.turn(until)?;
             while let Some(event) = self.connections.driver.next() {
                 if let Some(event) = self.connections.handle(event) {
-                    self.handle(event);
+                    self.handle(&event);
                 }
             }
             if self.is_over() {
@@ -248,8 +253,8 @@ impl<D: Driver> Worker<D> {
         }
     }
 
-    fn handle(&mut self, event: Event) {
-        match event {
+    fn handle(&mut self, event: &Event) {
+        match *event {
             Event::Accepted { listener, result, more } => self.handle_accepted(listener, result, more),
             Event::Woken => {
                 if self.control.stage() == Stage::Draining && self.deadline.is_none() {

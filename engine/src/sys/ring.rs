@@ -112,8 +112,11 @@ impl Ring {
 
     /// Registers the ring's descriptor with this thread; where that fails the plain one serves.
     fn register_descriptor(&mut self) {
-        let mut update =
-            ResourceUpdate { offset: u32::MAX, reserved: 0, data: self.ring.as_raw_fd().cast_unsigned().into() };
+        let mut update = ResourceUpdate {
+            offset: u32::MAX,
+            reserved: 0,
+            data: self.ring.as_raw_fd().cast_unsigned().into(),
+        };
         // SAFETY: the argument points to one valid `io_uring_rsrc_update`, which the call fills in.
         let registered = unsafe {
             libc::syscall(
@@ -137,7 +140,12 @@ impl Ring {
     ///
     /// # Errors
     /// EINVAL before Linux 5.19; EPERM or ENOSYS where a sandbox forbids registering.
-    pub(crate) unsafe fn register_buffers(&self, address: *mut u8, entries: u16, group: u16) -> io::Result<()> {
+    pub(crate) unsafe fn register_buffers(
+        &self,
+        address: *mut u8,
+        entries: u16,
+        group: u16,
+    ) -> io::Result<()> {
         // SAFETY: promised by the caller.
         unsafe { self.ring.submitter().register_buf_ring_with_flags(address as u64, entries, group, 0) }
     }

@@ -5,9 +5,9 @@
 //! behind the head. It must not know where bytes come from or what becomes of the request.
 
 use peregrine_parser::{
-    BodyLength, Chunk, ChunkedDecoder, Expectation, Field, HeadError, HeadLimits, HeadParser, Method, Simd, Status,
-    Target, TargetForm, Version, check_host, connection_options, expectation, normalize_path, parse_target,
-    path_needs_normalizing, request_body,
+    BodyLength, Chunk, ChunkedDecoder, Expectation, Field, HeadError, HeadLimits, HeadParser, Method, Simd,
+    Status, Target, TargetForm, Version, check_host, connection_options, expectation, normalize_path,
+    parse_target, path_needs_normalizing, request_body,
 };
 
 use super::Terms;
@@ -35,13 +35,25 @@ pub(crate) enum Progress {
 enum State {
     Head,
     /// The body ends where the bytes reach this length.
-    Length { end: usize },
+    Length {
+        end: usize,
+    },
     /// `read` is where framing goes on, `write` where decoded data goes.
-    Chunked { decoder: ChunkedDecoder, read: usize, write: usize },
+    Chunked {
+        decoder: ChunkedDecoder,
+        read: usize,
+        write: usize,
+    },
     /// The section begins at `start`; the body ended at `end`.
-    Trailers { parser: HeadParser, start: usize, end: usize },
+    Trailers {
+        parser: HeadParser,
+        start: usize,
+        end: usize,
+    },
     /// The body's end, and the end of the bytes that the request took.
-    Complete { body_end: usize },
+    Complete {
+        body_end: usize,
+    },
 }
 
 /// See the module's text.

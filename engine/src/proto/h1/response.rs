@@ -345,8 +345,9 @@ impl<'a> ResponseWriter<'a> {
         if let Body::Written { start, digits_at, .. } = self.body {
             // From the length's line to the end of the head: fields added late stand there.
             let line = digits_at - b"Content-Length: ".len();
-            let line_end = line + memchr::memmem::find(&self.buffer.bytes_mut()[line..start], b"\r\n")
-                .map_or(0, |len| len + 2);
+            let line_end = line
+                + memchr::memmem::find(&self.buffer.bytes_mut()[line..start], b"\r\n")
+                    .map_or(0, |len| len + 2);
             self.buffer.truncate(start - 2);
             self.buffer.replace(line, line_end - line, b"");
         }
@@ -549,7 +550,10 @@ mod tests {
             writer.set_payload("", Payload::Static(b"second one"));
             writer.write_body("", b"third");
         });
-        assert_eq!(response, format!("{HEAD}Content-Type: text/plain\r\nX-A: 1\r\nContent-Length: 5\r\n\r\nthird"));
+        assert_eq!(
+            response,
+            format!("{HEAD}Content-Type: text/plain\r\nX-A: 1\r\nContent-Length: 5\r\n\r\nthird")
+        );
     }
 
     #[test]
@@ -586,7 +590,8 @@ mod tests {
         let terms = Terms { head_only: true, ..Terms::default() };
         let expected = format!("{HEAD}Content-Type: text/plain\r\nContent-Length: 5\r\n\r\n");
         assert_eq!(written(4096, terms, |writer| writer.write_body("text/plain", b"hello")), expected);
-        let payload = |writer: &mut ResponseWriter| writer.set_payload("text/plain", Payload::Static(b"hello"));
+        let payload =
+            |writer: &mut ResponseWriter| writer.set_payload("text/plain", Payload::Static(b"hello"));
         assert_eq!(written(4096, terms, payload), expected);
         let stated = written(4096, terms, |writer| writer.add_field("Content-Length", b"77").expect("valid"));
         assert_eq!(stated, format!("{HEAD}Content-Length: 77\r\n\r\n"));
@@ -610,7 +615,10 @@ mod tests {
         let close = Terms { close: true, ..Terms::default() };
         let keep = Terms { keep_alive_1_0: true, ..Terms::default() };
         let head = "HTTP/1.1 200 OK\r\nServer: peregrine\r\n";
-        assert_eq!(written(999, close, |_| {}), format!("{head}Connection: close\r\nContent-Length: 0\r\n\r\n"));
+        assert_eq!(
+            written(999, close, |_| {}),
+            format!("{head}Connection: close\r\nContent-Length: 0\r\n\r\n")
+        );
         assert_eq!(
             written(999, keep, |_| {}),
             format!("{head}Connection: keep-alive\r\nContent-Length: 0\r\n\r\n")
@@ -630,8 +638,7 @@ mod tests {
             writer.write_body("text/plain", b"{}");
             writer.add_field("Content-Type", b"application/json").expect("valid");
         });
-        let expected =
-            "HTTP/1.1 200 OK\r\nserver: other\r\nContent-Length: 2\r\nContent-Type: application/json\r\n\r\n{}";
+        let expected = "HTTP/1.1 200 OK\r\nserver: other\r\nContent-Length: 2\r\nContent-Type: application/json\r\n\r\n{}";
         assert_eq!(response, expected);
     }
 
