@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::error::{Result, StartError};
 use super::limits::Limits;
 use super::placement::CpuList;
+use crate::sys::ring::Rung;
 
 /// The kernel interface that the workers wait on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -142,6 +143,10 @@ impl Options {
             return Err(StartError::InvalidOption { option, problem: "it must be above 0" });
         }
         self.limits.check()?;
+        if self.driver_rung.is_some_and(|rung| usize::from(rung) >= Rung::ALL.len()) {
+            let problem = "there is no such rung; 0 is the best, 3 the last";
+            return Err(StartError::InvalidOption { option: "driver_rung", problem });
+        }
 
         let unusable = |source| StartError::ContentRoot { path: self.content_root.clone(), source };
         let root = path::absolute(&self.content_root).map_err(unusable)?;

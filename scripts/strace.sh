@@ -1,0 +1,82 @@
+#!/usr/bin/env bash
+# Proves with strace that a warm server on io_uring calls the kernel for nothing but io_uring_enter: kept
+# connections, after a second of load, for two seconds each of one request at a time, of sixteen at once, and of
+# JSON. Prints the system calls of all of the server's threads, and how many responses one io_uring_enter brought.
+#
+#     scripts/strace.sh [FLAG...]                      # flags go to the server
+#     PEREGRINE_DRIVER=epoll scripts/strace.sh         # prints the tables only
+#
+# Without io_uring nothing can be proven, and the server refuses to start. The script installs what is missing
+# (Debian packages), builds the server, and takes about fifteen seconds after that. The last line counts; status
+# 0 if none failed.
+set -euo pipefail
+clients=$(cd "$(dirname "$0")" && pwd)/clients
+# shellcheck source=scripts/clients/common.sh
+source "$clients/common.sh"
+
+# Whether strace may attach to the server at all.
+require_ptrace() {
+    launch "$work/attach.log" strace -f -p "$peregrine" -o /dev/null
+    sleep 0.3
+    finish "$child" INT
+    if ! grep -q attached "$work/attach.log"; then
+        cat "$work/attach.log" >&2
+        echo 'strace may not attach to a process here. It needs the capability SYS_PTRACE (for a container:' >&2
+        echo '--cap-add SYS_PTRACE), or the same user and 0 in /proc/sys/kernel/yama/ptrace_scope.' >&2
+        failed=1
+        summary
+    fi
+}
+
+# The bytes that the server has sent on its open connections.
+bytes_sent() {
+    ss --tcp --info --no-header --oneline state established "sport = :$port" |
+        sed -n 's/.* bytes_sent:\([0-9]*\).*/\1/p' | awk '{ sum += $1 } END { print sum + 0 }'
+}
+
+# trace DEPTH PATH: leaves the table in the file `table`, and in `responses` how many were sent meanwhile.
+trace() {
+    local url=http://127.0.0.1:$port$2 load bytes length
+    length=$(curl --disable --silent --show-error --include "$url" | wc -c)
+    launch "$work/wrk.log" env CONNECTIONS=64 DEPTH="$1" wrk -t1 -c64 -d4s -s "$root/bench/load.lua" "$url"
+    load=$child
+    sleep 1
+    bytes=$(bytes_sent)
+    launch "$work/strace.log" strace -c -f -p "$peregrine" -o "$work/table"
+    sleep 2
+    bytes=$(($(bytes_sent) - bytes))
+    finish "$child" INT
+    responses=$((bytes / length))
+    wait "$load"
+    unset "children[$load]"
+}
+
+# The rows of the table: calls and name.
+rows() {
+    awk '$1 ~ /^[0-9.]+$/ && $NF != "total" { print $4, $NF }' "$work/table"
+}
+
+# show NAME DEPTH PATH
+show() {
+    trace "$2" "$3"
+    echo "--- $1"
+    cat "$work/table"
+    rows | awk -v responses="$responses" '
+        { printf "%.1f responses per %s\n", responses / $1, $2 }'
+    check "$1: under load" test "$responses" -gt 1000
+    if [ "$PEREGRINE_DRIVER" != epoll ]; then
+        check "$1: io_uring_enter only" is 'what was called' io_uring_enter "$(rows | cut -d ' ' -f 2)"
+    fi
+}
+
+need curl curl wrk wrk strace strace ss iproute2
+build
+export PEREGRINE_DRIVER=${PEREGRINE_DRIVER:-io_uring}
+start_peregrine http://127.0.0.1:0 "$@"
+require_ptrace
+show 'plaintext' 1 /plaintext
+show 'plaintext, 16 at once' 16 /plaintext
+show 'json' 1 /json
+finish "$peregrine" TERM
+check 'SIGTERM: status 0' is 'the status' 0 "$ended"
+summary
