@@ -540,6 +540,21 @@ fn a_drain_finishes_what_is_open_and_closes_what_is_idle() {
 }
 
 #[test]
+fn a_drain_closes_what_was_sending_when_it_began() {
+    let mut harness = Harness::new(0, Faults::NONE);
+    let peer = harness.connect();
+    peer.set_window(Some(10));
+    peer.send(b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n");
+    harness.turn_until("a request", |harness| harness.connections.counters().requests == 1);
+    harness.connections.drain();
+    peer.set_window(None);
+    harness.turn_until("the end", |_| peer.saw_eof());
+    peer.close();
+    harness.assert_nothing_left();
+    assert_eq!(responses(&peer.received()), [(200, b"GET /a ".to_vec())]);
+}
+
+#[test]
 fn rfc9110_10_1_1_continue_is_sent_before_the_body() {
     let mut harness = Harness::new(0, Faults::NONE);
     let peer = harness.connect();

@@ -36,6 +36,7 @@ impl<D: Driver, S: Service> Connections<D, S> {
         if connection.phase == Phase::Open
             && connection.assembly.is_none()
             && !connection.has(flag::LAST | flag::EOF)
+            && !self.server.draining
         {
             return;
         }
@@ -63,8 +64,14 @@ impl<D: Driver, S: Service> Connections<D, S> {
         }
         self.serve_assembly(key);
         let Some(connection) = self.table.get_mut(key) else { return };
-        if connection.has(flag::EOF) && !connection.has(flag::SENDING) && connection.phase == Phase::Open {
+        if connection.has(flag::SENDING) || connection.phase != Phase::Open {
+            return;
+        }
+        if connection.has(flag::EOF) {
             self.end_of_input(key);
+        } else if self.server.draining && connection.assembly.is_none() {
+            // Its last response was written before the drain began, and does not say that it was the last.
+            self.close(key, EndReason::ShuttingDown);
         }
     }
 }
