@@ -8,8 +8,8 @@ use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
 
-use support::client::{Client, assert_same_bytes, await_some, get, pattern, post};
-use support::{LOCAL, Peregrine, TempDir, command};
+use support::client::{Client, PATIENCE, assert_same_bytes, await_some, get, pattern, post};
+use support::{LOCAL, Peregrine, TempDir, command, own_address};
 
 const SIGNALS: [libc::c_int; 3] = [libc::SIGTERM, libc::SIGINT, libc::SIGQUIT];
 
@@ -55,14 +55,22 @@ fn send_part(client: &mut Client, part: &[u8]) {
     assert!(!client.receive().is_last());
 }
 
+/// Sends a signal and waits until the only worker drains, which is when idle connections are closed.
+fn begin_drain(server: &Peregrine, signal: libc::c_int) {
+    let mut idle = server.connect();
+    assert_eq!(idle.get("/plaintext").status, 200);
+    server.begin_shutdown(signal);
+    idle.expect_end();
+}
+
 #[test]
 fn rfc9112_9_6_a_request_whose_head_is_torn_is_still_answered() {
     for signal in SIGNALS {
-        let server = Peregrine::serve(&[]);
+        let server = Peregrine::serve(&["--workers", "1"]);
         let mut client = server.connect();
         let request = get("/users/7");
         send_part(&mut client, &request.as_bytes()[..20]);
-        server.begin_shutdown(signal);
+        begin_drain(&server, signal);
         client.send(&request[20..]);
         let response = client.receive();
         assert_eq!((response.status, response.text()), (200, "User 7"));
@@ -75,12 +83,12 @@ fn rfc9112_9_6_a_request_whose_head_is_torn_is_still_answered() {
 
 #[test]
 fn rfc9112_9_6_a_request_whose_body_is_incomplete_is_still_answered() {
-    let server = Peregrine::serve(&[]);
+    let server = Peregrine::serve(&["--workers", "1"]);
     let mut client = server.connect();
     let body = pattern(100_000);
     let request = post("/echo", &body);
     send_part(&mut client, &request[..50_000]);
-    server.begin_shutdown(libc::SIGTERM);
+    begin_drain(&server, libc::SIGTERM);
     client.send(&request[50_000..]);
     let response = client.receive();
     assert_eq!(response.status, 200);
@@ -100,7 +108,7 @@ fn a_response_that_its_client_has_not_read_yet_arrives_whole_and_then_the_connec
     // The response is on its way, and far larger than what the sockets hold.
     let head = slow.receive_head();
     assert!(!head.is_last(), "{head:?}");
-    server.begin_shutdown(libc::SIGTERM);
+    begin_drain(&server, libc::SIGTERM);
     let length: usize = head.field("Content-Length").expect("a length").parse().expect("a number");
     assert_same_bytes(&slow.take(length), &body);
     slow.expect_end();
@@ -110,7 +118,7 @@ fn a_response_that_its_client_has_not_read_yet_arrives_whole_and_then_the_connec
 
 /// Waits until nobody takes connections at an address.
 fn await_refusal(address: SocketAddr) {
-    await_some("the refusal of a connection", || match TcpStream::connect(address) {
+    await_some("the refusal of a connection", || match TcpStream::connect_timeout(&address, PATIENCE) {
         Err(error) if error.kind() == ErrorKind::ConnectionRefused => Some(()),
         _ => None,
     });
@@ -155,14 +163,18 @@ fn nothing_is_left_behind() {
     let directory = TempDir::new();
     let socket = directory.join("app.sock");
     let unix = format!("http://unix:{}", socket.display());
-    let server = Peregrine::serve_by(command(["--urls", &format!("{LOCAL};{unix}")]));
+    // An address of its own, so that nothing else can get its port in between.
+    let own = own_address();
+    let server = Peregrine::serve_by(command(["--urls", &format!("http://{own}:0;{unix}")]));
     let (pid, address) = (server.pid(), server.address());
     let mut client = server.connect();
     assert_eq!(client.get("/plaintext").status, 200);
     let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
     assert_eq!(children, "", "it has no children to leave behind");
-    server.stop();
+    server.begin_shutdown(libc::SIGTERM);
     client.expect_end();
+    drop(client);
+    assert_eq!(server.wait().status.code(), Some(0));
     assert!(!socket.exists(), "the socket's file is gone");
     let left: Vec<_> = fs::read_dir(directory.path()).expect("the directory").collect();
     assert!(left.is_empty(), "{left:?}");

@@ -168,6 +168,7 @@ impl<D: Driver, S: Service> Connections<D, S> {
     /// Gives memory back that an earlier peak has left. For quiet moments.
     pub(crate) fn trim(&mut self) {
         self.table.trim();
+        self.driver.trim();
         if self.table.is_empty() {
             self.spares.trim(0);
             self.server.blocks.trim(0);

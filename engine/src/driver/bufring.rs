@@ -15,7 +15,7 @@ use peregrine_pool::{Blocks, Lease, Region};
 use crate::sys::ring::Ring;
 
 /// Blocks lent at first.
-const INITIAL_TARGET: u16 = 64;
+pub(super) const INITIAL_TARGET: u16 = 64;
 
 /// `struct io_uring_buf` of the kernel. The last field of entry 0 is the ring's tail.
 #[repr(C)]
@@ -84,6 +84,13 @@ impl BufferRing {
         self.lent += 1;
     }
 
+    /// Forgets an earlier peak's demand: what is lent beyond it is not lent again once it comes back. Memory
+    /// of free blocks goes back to the system.
+    pub(super) fn trim(&mut self) {
+        self.target = INITIAL_TARGET.min(self.max);
+        self.blocks.trim(u32::from(INITIAL_TARGET));
+    }
+
     /// Takes back the block that a completion names.
     pub(super) fn take(&mut self, block: u16) -> Lease {
         debug_assert!(self.lent > 0, "a completion names a block that was not lent");
@@ -94,10 +101,32 @@ impl BufferRing {
         unsafe { self.blocks.reclaim(u32::from(block)) }
     }
 
+    /// Takes back every block that the kernel has not used.
+    ///
+    /// # Safety
+    /// The ring is closed and none of its receives is in flight.
+    pub(super) unsafe fn reclaim_all(&mut self) {
+        for block in 0..self.blocks.stats().max {
+            if self.lent > 0 && self.blocks.is_lent(block) {
+                // SAFETY: [lent-once] it is lent, and only `put` lends blocks of this pool; the kernel has
+                // finished with it, as the caller promises.
+                drop(unsafe { self.blocks.reclaim(block) });
+                self.lent -= 1;
+            }
+        }
+        debug_assert_eq!(self.lent, 0, "a lent block is lost");
+    }
+
     /// Whether a receive would find a block, now or after the next refill.
     pub(super) fn has_blocks(&self) -> bool {
         let stats = self.blocks.stats();
         self.lent > 0 || stats.leased + stats.lent < stats.max
+    }
+
+    /// Blocks that the kernel holds now.
+    #[cfg(test)]
+    pub(super) fn lent(&self) -> u16 {
+        self.lent
     }
 
     fn entry(&self, index: u16) -> NonNull<Entry> {

@@ -442,6 +442,10 @@ impl Driver for Epoll {
         stats.leased + stats.lent < stats.max
     }
 
+    fn trim(&mut self) {
+        self.tidy();
+    }
+
     fn in_flight(&self) -> usize {
         self.in_flight
     }

@@ -17,6 +17,8 @@
 //! - The driver neither retries short sends nor restarts ended receives: the connection decides.
 
 mod bufring;
+#[cfg(test)]
+mod contract;
 pub(crate) mod epoll;
 pub(crate) mod op;
 #[cfg(test)]
@@ -114,6 +116,9 @@ pub(crate) trait Driver {
 
     /// Whether a receive that starved would find a block now.
     fn has_receive_blocks(&self) -> bool;
+
+    /// Gives memory back that an earlier peak has left. For quiet moments.
+    fn trim(&mut self);
 
     /// Operations that the kernel has not finished, accepts and wake-ups not counted.
     fn in_flight(&self) -> usize;

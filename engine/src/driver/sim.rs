@@ -294,6 +294,8 @@ impl Driver for Sim {
         stats.leased + stats.lent < stats.max
     }
 
+    fn trim(&mut self) {}
+
     fn in_flight(&self) -> usize {
         self.state.borrow().in_flight()
     }

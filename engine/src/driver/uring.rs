@@ -23,6 +23,9 @@ const GROUP: u16 = 0;
 /// The most sends in flight; addresses are reserved for them, memory is not.
 const SENDS_MAX: u32 = 1 << 20;
 
+/// How long the driver's end waits for cancelled operations, in milliseconds.
+const END_MILLIS: u64 = 1000;
+
 /// How a connection's bytes are received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ReceiveMode {
@@ -35,7 +38,7 @@ pub(crate) enum ReceiveMode {
 /// What the driver is made with.
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
-    /// The blocks to receive into. At most 65,536, the width of the kernel's buffer ids.
+    /// The blocks to receive into, lent by nobody else. At most 65,536, the width of the kernel's buffer ids.
     pub(crate) receive_blocks: Blocks,
     /// Entries of the ring of receive blocks, a power of two: the most blocks that are lent at once.
     pub(crate) receive_ring_entries: u16,
@@ -111,11 +114,16 @@ pub(crate) struct Uring {
     ring: ManuallyDrop<Ring>,
     buffers: ManuallyDrop<BufferRing>,
     sends: ManuallyDrop<Slab<InFlight>>,
+    #[expect(clippy::vec_box, reason = "boxes that sends take and bring back")]
     spare_messages: Vec<Box<Message>>,
     rung: Rung,
     mode: ReceiveMode,
+    /// A Unix listener was accepted on, so that sockets may be Unix ones.
+    has_unix: bool,
     /// Receives that have not ended.
     receiving: usize,
+    /// Accepts that have not ended.
+    accepting: usize,
     waker: Waker,
     wake_armed: bool,
     busy_poll_nanos: u64,
@@ -128,12 +136,20 @@ impl Uring {
     /// # Errors
     /// The refusal of the last rung tried.
     pub(crate) fn new(config: &Config) -> Result<Self, Refusal> {
+        Self::with_modes(config, &[ReceiveMode::Multishot, ReceiveMode::Single])
+    }
+
+    /// The same, with the first of `modes` that works.
+    ///
+    /// # Errors
+    /// The refusal of the last rung tried.
+    pub(crate) fn with_modes(config: &Config, modes: &[ReceiveMode]) -> Result<Self, Refusal> {
         let mut refusal = Refusal { operation: "io_uring_setup", error: io::ErrorKind::Unsupported.into() };
         for rung in Rung::ALL {
             if config.rung.is_some_and(|only| only != rung) {
                 continue;
             }
-            match Self::try_rung(config, rung) {
+            match Self::try_rung(config, rung, modes) {
                 Ok(driver) => return Ok(driver),
                 // Only missing features are worth a lower rung; a refusal stays one.
                 Err(tried) if tried.error.raw_os_error() == Some(libc::EINVAL) => refusal = tried,
@@ -143,7 +159,7 @@ impl Uring {
         Err(refusal)
     }
 
-    fn try_rung(config: &Config, rung: Rung) -> Result<Self, Refusal> {
+    fn try_rung(config: &Config, rung: Rung, modes: &[ReceiveMode]) -> Result<Self, Refusal> {
         let refused = |operation| move |error| Refusal { operation, error };
         let ring = Ring::open(rung).map_err(refused("io_uring_setup"))?;
         let blocks = config.receive_blocks.clone();
@@ -156,13 +172,15 @@ impl Uring {
             spare_messages: Vec::new(),
             rung,
             mode: ReceiveMode::Multishot,
+            has_unix: false,
             receiving: 0,
+            accepting: 0,
             waker: config.waker.clone(),
             wake_armed: false,
             busy_poll_nanos: u64::from(config.busy_poll_micros) * 1000,
             now: clock::now(),
         };
-        driver.mode = driver.probe_receive().map_err(refused("receive into provided buffers"))?;
+        driver.mode = driver.probe_receive(modes).map_err(refused("receive into provided buffers"))?;
         Ok(driver)
     }
 
@@ -175,11 +193,11 @@ impl Uring {
         format!("{}, {receive}", self.rung.name())
     }
 
-    /// Receives one byte from a pair of sockets, in the best way that works: some sandboxes allow a ring to
-    /// be set up and then refuse its operations.
-    fn probe_receive(&mut self) -> io::Result<ReceiveMode> {
+    /// Receives one byte from a pair of sockets, in the first of `modes` that works: some sandboxes allow a
+    /// ring to be set up and then refuse its operations.
+    fn probe_receive(&mut self, modes: &[ReceiveMode]) -> io::Result<ReceiveMode> {
         let mut last = io::Error::from_raw_os_error(libc::EINVAL);
-        for mode in [ReceiveMode::Multishot, ReceiveMode::Single] {
+        for &mode in modes {
             self.mode = mode;
             let [near, far] = ring::socket_pair()?;
             ring::send_byte(&far)?;
@@ -194,7 +212,8 @@ impl Uring {
                 if turns > 16 {
                     return Err(io::ErrorKind::TimedOut.into());
                 }
-                self.turn(Some(self.now.millis + 100))?;
+                // No `turn`: a wake-up that comes this early is for the driver's owner.
+                self.work(Some(self.now.millis + 100))?;
                 while let Some(event) = self.next() {
                     match event {
                         Event::Received { outcome: Received::Data { len: 1, .. }, .. } => got_byte = true,
@@ -231,6 +250,12 @@ impl Uring {
         unsafe { self.push(&entry) };
     }
 
+    /// How to receive on a socket. On Unix sockets a multishot receive can lose the end of file for good: when
+    /// it is there, behind many blocks of data, before the receive starts (seen on Linux 6.18).
+    fn mode_for(&self, socket: Fd) -> ReceiveMode {
+        if self.has_unix && socket::local_address(socket).is_none() { ReceiveMode::Single } else { self.mode }
+    }
+
     fn arm_wake(&mut self) {
         if self.wake_armed {
             return;
@@ -242,14 +267,44 @@ impl Uring {
         self.wake_armed = true;
     }
 
-    fn received(&mut self, key: Key, completion: &cqueue::Entry) -> Event {
-        let more = cqueue::more(completion.flags());
+    /// Starts what was queued and waits, as a turn does, but leaves wake-ups alone.
+    fn work(&mut self, until: Option<u64>) -> io::Result<()> {
+        self.buffers.refill();
+        let has_found = self.busy_poll_nanos > 0 && self.busy_poll(until)?;
+        if !has_found {
+            let timeout = until.map(|until| until.saturating_sub(clock::now().millis));
+            let want = u32::from(timeout != Some(0));
+            self.ring.enter(want, timeout.filter(|&millis| millis > 0))?;
+        }
+        self.now = clock::now();
+        Ok(())
+    }
+
+    /// Starts what was queued and looks for completions without sleeping. Returns whether there are any.
+    fn busy_poll(&mut self, until: Option<u64>) -> io::Result<bool> {
+        let limit = until.map_or(u64::MAX, |until| until.saturating_sub(clock::now().millis));
+        let nanos = self.busy_poll_nanos.min(limit.saturating_mul(1_000_000));
+        let end = clock::precise_nanos() + nanos;
+        loop {
+            self.ring.enter(0, None)?;
+            if self.ring.has_completions() {
+                return Ok(true);
+            }
+            if clock::precise_nanos() >= end {
+                return Ok(false);
+            }
+            std::hint::spin_loop();
+        }
+    }
+
+    fn received(&mut self, key: Key, result: i32, flags: u32) -> Event {
+        let more = cqueue::more(flags);
         if !more {
             self.receiving -= 1;
         }
         // A block may come with any result, and is lost unless it is taken.
-        let lease = cqueue::buffer_select(completion.flags()).map(|block| self.buffers.take(block));
-        let outcome = match (completion.result(), lease) {
+        let lease = cqueue::buffer_select(flags).map(|block| self.buffers.take(block));
+        let outcome = match (result, lease) {
             (len, Some(lease)) if len > 0 => Received::Data { lease, len: len.cast_unsigned() },
             (0, _) => Received::Eof,
             (error, _) if error == -libc::ENOBUFS => Received::Starved,
@@ -269,7 +324,7 @@ impl Uring {
     fn event(&mut self, completion: &cqueue::Entry) -> Option<Event> {
         let (op, key) = Op::untag(completion.user_data())?;
         match op {
-            Op::Receive => Some(self.received(Key::unpack(key), completion)),
+            Op::Receive => Some(self.received(Key::unpack(key), completion.result(), completion.flags())),
             Op::Send => self.sent(Key::unpack(key), completion.result()),
             Op::Accept => {
                 let result = match completion.result() {
@@ -277,6 +332,9 @@ impl Uring {
                     error => Err(Errno(-error)),
                 };
                 let more = cqueue::more(completion.flags());
+                if !more {
+                    self.accepting -= 1;
+                }
                 Some(Event::Accepted { listener: (key & u64::from(u32::MAX)) as u32, result, more })
             }
             Op::Wake => {
@@ -287,10 +345,35 @@ impl Uring {
             Op::Cancel | Op::Close => None,
         }
     }
+
+    /// Submits what is queued (closes, most of all), ends what is open and waits for it.
+    fn wind_up(&mut self) {
+        self.cancel(types::CancelBuilder::any().all());
+        let deadline = clock::now().millis + END_MILLIS;
+        loop {
+            let left = deadline.saturating_sub(clock::now().millis);
+            if left == 0 || self.ring.enter(1, Some(left)).is_err() {
+                break;
+            }
+            while let Some(event) = self.next() {
+                // It has come too late to have an owner.
+                if let Event::Accepted { result: Ok(socket), .. } = event {
+                    self.close(socket);
+                }
+            }
+            if self.in_flight() == 0 && self.accepting == 0 && !self.wake_armed {
+                break;
+            }
+        }
+        // For the closes of the loop. Where it fails, nothing better can be done.
+        let _ = self.ring.enter(0, None);
+    }
 }
 
 impl Driver for Uring {
     fn accept(&mut self, socket: Fd, listener: u32) {
+        self.accepting += 1;
+        self.has_unix |= self.mode == ReceiveMode::Multishot && socket::local_address(socket).is_none();
         let entry = opcode::AcceptMulti::new(types::Fd(socket.0)).flags(libc::SOCK_CLOEXEC).build();
         // SAFETY: names no memory.
         unsafe { self.push(&entry.user_data(Op::Accept.tag(u64::from(listener)))) };
@@ -301,8 +384,9 @@ impl Driver for Uring {
     }
 
     fn receive(&mut self, socket: Fd, key: Key) {
+        let mode = self.mode_for(socket);
         let socket = types::Fd(socket.0);
-        let entry = match self.mode {
+        let entry = match mode {
             ReceiveMode::Multishot => opcode::RecvMulti::new(socket, GROUP).build(),
             ReceiveMode::Single => opcode::Recv::new(socket, std::ptr::null_mut(), 0)
                 .buf_group(GROUP)
@@ -373,24 +457,7 @@ impl Driver for Uring {
 
     fn turn(&mut self, until: Option<u64>) -> io::Result<()> {
         self.arm_wake();
-        self.buffers.refill();
-        if self.busy_poll_nanos > 0 {
-            let end = clock::precise_nanos() + self.busy_poll_nanos;
-            loop {
-                self.ring.enter(0, None)?;
-                if self.ring.has_completions() || clock::precise_nanos() >= end {
-                    break;
-                }
-                std::hint::spin_loop();
-            }
-        }
-        if self.busy_poll_nanos == 0 || !self.ring.has_completions() {
-            let timeout = until.map(|until| until.saturating_sub(clock::now().millis));
-            let want = u32::from(timeout != Some(0));
-            self.ring.enter(want, timeout.filter(|&millis| millis > 0))?;
-        }
-        self.now = clock::now();
-        Ok(())
+        self.work(until)
     }
 
     #[inline]
@@ -411,6 +478,13 @@ impl Driver for Uring {
         self.buffers.has_blocks()
     }
 
+    fn trim(&mut self) {
+        self.buffers.trim();
+        self.sends.trim();
+        self.spare_messages.truncate(self.sends.len() as usize);
+        self.spare_messages.shrink_to_fit();
+    }
+
     fn in_flight(&self) -> usize {
         self.receiving + self.sends.len() as usize
     }
@@ -420,24 +494,21 @@ impl Drop for Uring {
     /// Ends what is open and waits for it. Memory that the kernel does not hand back in time is leaked:
     /// closing a ring cancels its operations, but not at once.
     fn drop(&mut self) {
-        self.cancel(types::CancelBuilder::any().all());
-        let deadline = self.now.millis + 1000;
-        while self.in_flight() > 0 && self.now.millis < deadline {
-            if self.turn(Some(deadline)).is_err() {
-                break;
-            }
-            while self.next().is_some() {}
-        }
-        let idle = self.in_flight() == 0;
-        // SAFETY: the fields are not used again.
+        self.wind_up();
+        let is_idle = self.in_flight() == 0;
+        // SAFETY: the fields are not used again, in whichever way this ends. The memory of operations goes
+        // only when there are none; [receive-ring] then nothing picks or fills a receive block either, the
+        // more so as the ring is closed first.
         unsafe {
             ManuallyDrop::drop(&mut self.ring);
-            if idle {
+            if is_idle {
+                self.buffers.reclaim_all();
                 ManuallyDrop::drop(&mut self.buffers);
                 ManuallyDrop::drop(&mut self.sends);
-            } else {
-                std::mem::forget(std::mem::take(&mut self.spare_messages));
             }
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

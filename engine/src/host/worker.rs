@@ -207,7 +207,7 @@ pub(super) fn memory_plan(options: &Options, workers: usize) -> MemoryPlan {
 
 /// A listener and whether its accept is open.
 struct Listening {
-    listener: Listener,
+    listener: Option<Listener>,
     accepting: bool,
     /// When to accept again after a rest.
     resume_at: Option<u64>,
@@ -215,11 +215,11 @@ struct Listening {
 
 impl Listening {
     fn new(listener: Listener) -> Self {
-        Self { listener, accepting: false, resume_at: None }
+        Self { listener: Some(listener), accepting: false, resume_at: None }
     }
 
     fn socket(&self) -> Fd {
-        Fd(self.listener.fd.as_raw_fd())
+        Fd(self.listener.as_ref().expect("open until the drain").fd.as_raw_fd())
     }
 }
 
@@ -286,6 +286,8 @@ impl<D: Driver> Worker<D> {
         }
         self.listeners[number].accepting = false;
         if self.deadline.is_some() {
+            // From now on connections are refused.
+            self.listeners[number].listener = None;
             return;
         }
         match result {
@@ -305,6 +307,8 @@ impl<D: Driver> Worker<D> {
             let listening = &self.listeners[number];
             if listening.accepting {
                 self.connections.driver.stop_accepting(listening.socket(), number as u32);
+            } else {
+                self.listeners[number].listener = None;
             }
         }
         self.connections.drain();

@@ -4,6 +4,7 @@
 //! whoever pushes an operation answers for the memory that it names.
 
 use std::io;
+use std::marker::PhantomData;
 use std::os::fd::AsRawFd;
 
 use io_uring::{IoUring, cqueue, squeue};
@@ -52,12 +53,15 @@ pub(crate) struct Ring {
     /// The ring's descriptor, or its index once registered (saves a descriptor look-up per enter).
     enter_fd: i32,
     enter_flags: u32,
+    /// The registration of the descriptor is the thread's.
+    not_send: PhantomData<*const ()>,
 }
 
 const ENTER_GETEVENTS: u32 = 1;
 const ENTER_EXT_ARG: u32 = 1 << 3;
 const ENTER_REGISTERED_RING: u32 = 1 << 4;
 const REGISTER_RING_FDS: libc::c_uint = 20;
+const UNREGISTER_RING_FDS: libc::c_uint = 21;
 
 /// `struct io_uring_getevents_arg` of the kernel.
 #[repr(C)]
@@ -105,7 +109,8 @@ impl Ring {
         if !ring.params().is_feature_ext_arg() {
             return Err(io::Error::from_raw_os_error(libc::EINVAL));
         }
-        let mut opened = Self { enter_fd: ring.as_raw_fd(), enter_flags: ENTER_GETEVENTS, ring };
+        let enter_fd = ring.as_raw_fd();
+        let mut opened = Self { ring, enter_fd, enter_flags: ENTER_GETEVENTS, not_send: PhantomData };
         opened.register_descriptor();
         Ok(opened)
     }
@@ -117,19 +122,23 @@ impl Ring {
             reserved: 0,
             data: self.ring.as_raw_fd().cast_unsigned().into(),
         };
-        // SAFETY: the argument points to one valid `io_uring_rsrc_update`, which the call fills in.
-        let registered = unsafe {
+        if self.register(REGISTER_RING_FDS, &mut update) == 1 {
+            self.enter_fd = update.offset.cast_signed();
+            self.enter_flags |= ENTER_REGISTERED_RING;
+        }
+    }
+
+    fn register(&self, operation: libc::c_uint, update: &mut ResourceUpdate) -> libc::c_long {
+        // SAFETY: the argument points to one valid `io_uring_rsrc_update`, which the call reads and may fill
+        // in; both operations take an array of these.
+        unsafe {
             libc::syscall(
                 libc::SYS_io_uring_register,
                 self.ring.as_raw_fd(),
-                REGISTER_RING_FDS,
-                &raw mut update,
+                operation,
+                &raw mut *update,
                 1 as libc::c_uint,
             )
-        };
-        if registered == 1 {
-            self.enter_fd = update.offset.cast_signed();
-            self.enter_flags |= ENTER_REGISTERED_RING;
         }
     }
 
@@ -225,6 +234,17 @@ impl Ring {
     }
 }
 
+impl Drop for Ring {
+    /// Without this the thread would hold the ring, and what it was cancelled for, to its own end.
+    fn drop(&mut self) {
+        if self.enter_flags & ENTER_REGISTERED_RING != 0 {
+            let mut update = ResourceUpdate { offset: self.enter_fd.cast_unsigned(), reserved: 0, data: 0 };
+            let unregistered = self.register(UNREGISTER_RING_FDS, &mut update);
+            debug_assert_eq!(unregistered, 1);
+        }
+    }
+}
+
 /// Whether the kernel's administrator has switched io_uring off, as far as one can see; for messages.
 pub(crate) fn refusal_hint(error: &io::Error) -> &'static str {
     match error.raw_os_error() {
@@ -254,4 +274,20 @@ pub(crate) fn send_byte(socket: &std::os::fd::OwnedFd) -> io::Result<()> {
     // SAFETY: `byte` is valid for one byte.
     let sent = unsafe { libc::send(socket.as_raw_fd(), byte.as_ptr().cast(), 1, libc::MSG_NOSIGNAL) };
     if sent == 1 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rings_that_are_gone_hold_no_place() {
+        let is_registered =
+            || Ring::open(Rung::Cooperative).map(|ring| ring.enter_flags & ENTER_REGISTERED_RING);
+        match is_registered() {
+            Err(error) => eprintln!("not tested: {error}"),
+            // A thread has 16 places.
+            Ok(first) => assert!((0..40).all(|_| is_registered().unwrap() == first)),
+        }
+    }
 }

@@ -52,7 +52,9 @@ pub(crate) fn post_chunked(path: &str, body: &[u8], chunk: usize) -> Vec<u8> {
 
 /// Bytes in which a lost, doubled or moved piece shows.
 pub(crate) fn pattern(len: usize) -> Vec<u8> {
-    (0..len).map(|index| (index ^ (index >> 8).wrapping_mul(31) ^ (index >> 16).wrapping_mul(131)) as u8).collect()
+    (0..len)
+        .map(|index| (index ^ (index >> 8).wrapping_mul(31) ^ (index >> 16).wrapping_mul(131)) as u8)
+        .collect()
 }
 
 /// Asserts that two bodies are the same, without printing megabytes.
@@ -123,7 +125,8 @@ impl Client {
     /// Connects; every write is a segment of its own.
     #[track_caller]
     pub(crate) fn connect(address: impl ToSocketAddrs + Debug) -> Self {
-        let stream = TcpStream::connect(&address).unwrap_or_else(|error| panic!("no connection to {address:?}: {error}"));
+        let stream = TcpStream::connect(&address)
+            .unwrap_or_else(|error| panic!("no connection to {address:?}: {error}"));
         stream.set_nodelay(true).expect("an open socket");
         stream.set_read_timeout(Some(PATIENCE)).expect("an open socket");
         stream.set_write_timeout(Some(PATIENCE)).expect("an open socket");
@@ -227,6 +230,13 @@ impl<S: Read + Write> Client<S> {
         }
     }
 
+    /// Asserts that nothing more comes but the orderly end, and that no sooner than `least` after `begin`.
+    #[track_caller]
+    pub(crate) fn expect_end_after(&mut self, begin: Instant, least: Duration) {
+        self.expect_end();
+        assert!(begin.elapsed() >= least, "ended after only {:?}", begin.elapsed());
+    }
+
     /// Waits until the connection has ended in whatever way, dropping what comes before; returns whether the
     /// end was orderly.
     #[track_caller]
@@ -236,7 +246,9 @@ impl<S: Read + Write> Client<S> {
             match self.stream.read(&mut block) {
                 Ok(0) => return true,
                 Ok(_) => {}
-                Err(error) if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe) => return false,
+                Err(error) if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe) => {
+                    return false;
+                }
                 Err(error) => panic!("the connection did not end: {error}"),
             }
         }

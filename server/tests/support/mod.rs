@@ -11,7 +11,7 @@ use std::env;
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{self, Child, Command, ExitStatus, Stdio};
@@ -43,10 +43,10 @@ pub(crate) fn command<A: AsRef<OsStr>>(args: impl IntoIterator<Item = A>) -> Com
 /// Runs `set_up` in the child before the command starts.
 pub(crate) fn before_exec(
     command: &mut Command,
-    mut set_up: impl FnMut() -> io::Result<()> + Send + Sync + 'static,
+    set_up: impl FnMut() -> io::Result<()> + Send + Sync + 'static,
 ) {
     // SAFETY: the closures of these tests only make system calls: they neither allocate nor take locks.
-    unsafe { command.pre_exec(move || set_up()) };
+    unsafe { command.pre_exec(set_up) };
 }
 
 /// A zero of a system call is success.
@@ -61,6 +61,12 @@ pub(crate) fn limit_descriptors(command: &mut Command, count: u64) {
         // SAFETY: `limit` outlives the call, which only reads it.
         check(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) })
     });
+}
+
+/// A loopback address that only this process uses, every port of which is therefore free.
+pub(crate) fn own_address() -> Ipv4Addr {
+    let [_, _, high, low] = process::id().to_be_bytes();
+    Ipv4Addr::new(127, 77, high, low)
 }
 
 /// Whether the suite is run on epoll.
@@ -162,7 +168,9 @@ impl Peregrine {
     #[track_caller]
     pub(crate) fn address(&self) -> SocketAddr {
         let url = self.urls()[0];
-        url.strip_prefix("http://").and_then(|rest| rest.parse().ok()).unwrap_or_else(|| panic!("no address: {url}"))
+        url.strip_prefix("http://")
+            .and_then(|rest| rest.parse().ok())
+            .unwrap_or_else(|| panic!("no address: {url}"))
     }
 
     /// The line that names its driver.
@@ -203,7 +211,8 @@ impl Peregrine {
     pub(crate) fn wait(mut self) -> Exit {
         let status = await_some("the end of the process", || self.child.try_wait().expect("a child"));
         let stdout = self.lines.iter().collect();
-        let stderr = self.stderr.take().expect("waited for once").join().expect("a reader that does not panic");
+        let stderr =
+            self.stderr.take().expect("waited for once").join().expect("a reader that does not panic");
         Exit { status, stdout, stderr }
     }
 

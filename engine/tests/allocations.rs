@@ -1,0 +1,220 @@
+//! The first contract: a warm request costs no heap allocation, on the thread that serves it.
+//!
+//! Every thread counts its own allocations. A worker is asked for its count by requests, `/allocations`,
+//! whose own cost is therefore measured too.
+
+#![allow(unsafe_code, reason = "an allocator that counts is an allocator")]
+
+mod support;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::io::Write;
+
+use peregrine::{App, Request, Response, Server};
+use support::client::{Client, get, post, post_chunked};
+
+/// The system's allocator, and a count of what it is asked for.
+struct Counting;
+
+thread_local! {
+    static COUNT: Cell<u64> = const { Cell::new(0) };
+}
+
+fn count() {
+    // Gone while its thread ends, when nobody asks any more.
+    let _ = COUNT.try_with(|count| count.set(count.get() + 1));
+}
+
+// SAFETY: hands every call on to the system's allocator, with the arguments that it got.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count();
+        // SAFETY: promised by the caller.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        count();
+        // SAFETY: promised by the caller.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn realloc(&self, memory: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
+        count();
+        // SAFETY: promised by the caller.
+        unsafe { System.realloc(memory, layout, new_size) }
+    }
+
+    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        // SAFETY: promised by the caller.
+        unsafe { System.dealloc(memory, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Answers with the allocations of this worker so far.
+fn allocations(_: &Request, response: &mut Response) {
+    let mut text = [0; 20];
+    let mut rest = &mut text[..];
+    write!(rest, "{}", COUNT.get()).expect("20 digits are room for any number");
+    let unused = rest.len();
+    response.bytes(&text[..20 - unused]);
+}
+
+fn plaintext(_: &Request, response: &mut Response) {
+    response.text("Hello, World!");
+}
+
+#[cfg(feature = "json")]
+fn json(_: &Request, response: &mut Response) {
+    #[derive(serde::Serialize)]
+    struct Message {
+        message: &'static str,
+        number: u64,
+        list: [f64; 3],
+    }
+    response.json(&Message { message: "Hello, \"World\"!", number: u64::MAX, list: [0.1, 2.5, -7.0] });
+}
+
+fn user(request: &Request, response: &mut Response) {
+    response.text(request.param("id").unwrap_or_default());
+}
+
+fn fields(request: &Request, response: &mut Response) {
+    response.status(201).field("X-Host", request.field("host").unwrap_or_default()).field("ETag", "\"1\"");
+    response.text(request.path());
+}
+
+fn echo(request: &Request, response: &mut Response) {
+    response.bytes(request.body());
+}
+
+fn start() -> Server {
+    let mut app = App::with_options(support::options());
+    app.get("/allocations", allocations).get("/plaintext", plaintext).get("/users/{id}", user);
+    app.get("/fields", fields).post("/echo", echo);
+    #[cfg(feature = "json")]
+    app.get("/json", json);
+    app.start().expect("a server")
+}
+
+/// Runs `exchange` often on one connection, first to warm it up and then to count. One run is so many
+/// requests; all of them must cost nothing.
+#[track_caller]
+fn assert_no_allocations(what: &str, requests: u64, mut exchange: impl FnMut(&mut Client)) {
+    const WARM_UP: u64 = 20;
+    const RUNS: u64 = 500;
+    let server = start();
+    let mut client = Client::connect(server.addresses()[0]);
+    let count = |client: &mut Client| client.get("/allocations").text().parse::<u64>().expect("a number");
+    (0..WARM_UP).for_each(|_| exchange(&mut client));
+    count(&mut client);
+    let before = count(&mut client);
+    (0..RUNS).for_each(|_| exchange(&mut client));
+    let allocations = count(&mut client) - before;
+    println!("{what}: {allocations} allocations in {} requests on {}", RUNS * requests, server.driver());
+    assert!(before > 0, "the worker's allocations are not counted");
+    assert_eq!(allocations, 0, "{what}");
+    drop(client);
+    server.shutdown().expect("a worker that does not fail");
+}
+
+/// Runs a request that arrives whole.
+#[track_caller]
+fn assert_no_allocations_for(what: &str, request: impl AsRef<[u8]>, status: u16, body: &[u8]) {
+    assert_no_allocations(what, 1, |client| {
+        client.send(&request);
+        let response = client.receive();
+        assert_eq!((response.status, response.body.as_slice()), (status, body));
+    });
+}
+
+#[test]
+fn plaintext_costs_no_allocation() {
+    assert_no_allocations_for("plaintext", get("/plaintext"), 200, b"Hello, World!");
+}
+
+#[cfg(feature = "json")]
+#[test]
+fn json_costs_no_allocation() {
+    let body = br#"{"message":"Hello, \"World\"!","number":18446744073709551615,"list":[0.1,2.5,-7.0]}"#;
+    assert_no_allocations_for("json", get("/json"), 200, body);
+}
+
+#[test]
+fn a_path_parameter_costs_no_allocation() {
+    assert_no_allocations_for("a path parameter", get("/users/4711"), 200, b"4711");
+}
+
+#[test]
+fn a_path_that_must_be_decoded_costs_no_allocation() {
+    assert_no_allocations_for("a decoded path", get("/x/../users/%C3%A9"), 200, "é".as_bytes());
+}
+
+#[test]
+fn fields_and_a_status_cost_no_allocation() {
+    let request = "GET /fields HTTP/1.1\r\nHOST: test\r\nAccept: */*\r\nUser-Agent: test\r\n\r\n";
+    assert_no_allocations_for("fields and a status", request, 201, b"/fields");
+}
+
+#[test]
+fn a_path_without_a_route_costs_no_allocation() {
+    assert_no_allocations_for("404", get("/nowhere"), 404, b"");
+}
+
+#[test]
+fn a_body_with_a_length_costs_no_allocation() {
+    let body = [b'x'; 1000];
+    assert_no_allocations_for("a body with a length", post("/echo", &body), 200, &body);
+}
+
+#[test]
+fn a_chunked_body_in_one_block_costs_no_allocation() {
+    let body = [b'x'; 1000];
+    assert_no_allocations_for("a chunked body", post_chunked("/echo", &body, 300), 200, &body);
+}
+
+#[test]
+fn a_pipelined_batch_costs_no_allocation() {
+    let batch = get("/plaintext").repeat(16);
+    assert_no_allocations("a batch of 16", 16, |client| {
+        client.send(&batch);
+        for _ in 0..16 {
+            assert_eq!(client.receive().text(), "Hello, World!");
+        }
+    });
+}
+
+/// Cuts a request in two. The first part follows a whole request, whose response tells that it has arrived.
+#[track_caller]
+fn assert_no_allocations_if_torn(what: &str, request: &[u8], cut: usize, body: &[u8]) {
+    let first = [get("/plaintext").as_bytes(), &request[..cut]].concat();
+    assert_no_allocations(what, 2, |client| {
+        client.send(&first);
+        assert_eq!(client.receive().text(), "Hello, World!");
+        client.send(&request[cut..]);
+        assert_eq!(client.receive().body, body);
+    });
+}
+
+#[test]
+fn a_torn_head_costs_no_allocation() {
+    assert_no_allocations_if_torn("a torn head", get("/users/7").as_bytes(), 25, b"7");
+}
+
+#[test]
+fn a_torn_body_costs_no_allocation() {
+    let body = [b'x'; 1000];
+    let request = post("/echo", &body);
+    assert_no_allocations_if_torn("a torn body", &request, request.len() - 500, &body);
+}
+
+#[test]
+fn a_torn_chunked_body_costs_no_allocation() {
+    let body = [b'x'; 1000];
+    let request = post_chunked("/echo", &body, 300);
+    assert_no_allocations_if_torn("a torn chunked body", &request, request.len() - 500, &body);
+}
