@@ -35,20 +35,54 @@ pub struct Target {
     pub query: Option<Span>,
 }
 
-/// Takes apart the target of a request. Its bytes have passed [`HeadParser`](crate::HeadParser), which
-/// refuses those that no target may hold, `#` among them.
+impl Target {
+    /// Takes apart the target of a request, in place: a target is large to move for what it costs to find.
+    /// Its bytes have passed [`HeadParser`](crate::HeadParser), which refuses those that no target may hold,
+    /// `#` among them. After an error the parts mean nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`HeadError::OptionsMethodRequired`] and [`HeadError::ConnectMethodRequired`] for a form that the
+    /// method does not allow; [`HeadError::UserinfoInTarget`], [`HeadError::InvalidAuthority`],
+    /// [`HeadError::UnsupportedScheme`], and [`HeadError::InvalidTarget`] for what is none of the forms.
+    #[inline]
+    pub fn parse(&mut self, method: Method, target: &[u8]) -> Result<(), HeadError> {
+        if target.first() != Some(&b'/') || method == Method::Connect || target.len() > u32::MAX as usize {
+            *self = parse_rarer(method, target)?;
+            return Ok(());
+        }
+        self.form = TargetForm::Origin;
+        self.scheme = Span::default();
+        self.authority = Span::default();
+        self.set_path_and_query(target, 0);
+        Ok(())
+    }
+
+    /// Sets path and query, which start at `from`.
+    #[inline(always)]
+    fn set_path_and_query(&mut self, target: &[u8], from: usize) {
+        match find_byte(target.get(from..).unwrap_or_default(), b'?') {
+            None => {
+                self.path = Span::from_offsets(from, target.len());
+                self.query = None;
+            }
+            Some(at) => {
+                self.path = Span::from_offsets(from, from + at);
+                self.query = Some(Span::from_offsets(from + at + 1, target.len()));
+            }
+        }
+    }
+}
+
+/// Takes apart the target of a request, as [`Target::parse`] does.
 ///
 /// # Errors
 ///
-/// [`HeadError::OptionsMethodRequired`] and [`HeadError::ConnectMethodRequired`] for a form that the
-/// method does not allow; [`HeadError::UserinfoInTarget`], [`HeadError::InvalidAuthority`],
-/// [`HeadError::UnsupportedScheme`], and [`HeadError::InvalidTarget`] for what is none of the forms.
-#[inline]
+/// As [`Target::parse`].
 pub fn parse_target(method: Method, target: &[u8]) -> Result<Target, HeadError> {
-    if target.first() == Some(&b'/') && method != Method::Connect && target.len() <= u32::MAX as usize {
-        return Ok(path_and_query(Target::default(), target, 0));
-    }
-    parse_rarer(method, target)
+    let mut parts = Target::default();
+    parts.parse(method, target)?;
+    Ok(parts)
 }
 
 #[cold]
@@ -93,27 +127,14 @@ fn absolute(target: &[u8]) -> Result<Target, HeadError> {
     }
     host::parse_authority(authority).ok_or(HeadError::InvalidAuthority)?;
     let start = scheme_len + 3;
-    let parts = Target {
+    let mut parts = Target {
         form: TargetForm::Absolute,
         scheme: Span::from_offsets(0, scheme_len),
         authority: Span::from_offsets(start, start + len),
         ..Target::default()
     };
-    Ok(path_and_query(parts, target, start + len))
-}
-
-/// Adds path and query, which start at `from`.
-#[inline(always)]
-fn path_and_query(parts: Target, target: &[u8], from: usize) -> Target {
-    let rest = target.get(from..).unwrap_or_default();
-    match find_byte(rest, b'?') {
-        None => Target { path: Span::from_offsets(from, target.len()), ..parts },
-        Some(at) => Target {
-            path: Span::from_offsets(from, from + at),
-            query: Some(Span::from_offsets(from + at + 1, target.len())),
-            ..parts
-        },
-    }
+    parts.set_path_and_query(target, start + len);
+    Ok(parts)
 }
 
 #[cfg(test)]

@@ -4,6 +4,9 @@
 //! without a route is 404, a route without the method 405 with `Allow`; HEAD falls back on GET, and OPTIONS
 //! is answered with `Allow` unless a handler does it (RFC 9110 section 9.3.7).
 
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+
 use peregrine_parser::TargetForm;
 
 use super::{Handler, Methods, Route, RouteError};
@@ -56,11 +59,47 @@ fn slot(method: Method) -> Option<usize> {
     METHODS.iter().position(|&known| known == method)
 }
 
+/// Hashes a path by words. What is in the table is the application's own, so nobody else can make it slow.
+#[derive(Clone, Default)]
+struct PathHasher(u64);
+
+impl Hasher for PathHasher {
+    #[inline]
+    fn write(&mut self, bytes: &[u8]) {
+        let mut words = bytes.chunks_exact(8);
+        for word in &mut words {
+            self.write_u64(u64::from_le_bytes(word.try_into().unwrap_or_default()));
+        }
+        let mut rest = 0;
+        for &byte in words.remainder() {
+            rest = rest << 8 | u64::from(byte);
+        }
+        self.write_u64(rest);
+    }
+
+    #[inline]
+    fn write_u64(&mut self, word: u64) {
+        self.0 = (self.0.rotate_left(23) ^ word).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    }
+
+    #[inline]
+    fn write_usize(&mut self, number: usize) {
+        self.write_u64(number as u64);
+    }
+
+    #[inline]
+    fn finish(&self) -> u64 {
+        self.0 ^ self.0 >> 32
+    }
+}
+
 /// See the module's text.
 #[derive(Clone)]
 pub(crate) struct Router {
     entries: Vec<Entry>,
-    paths: matchit::Router<usize>,
+    /// Paths without parameters: they win over patterns, and one look finds them.
+    literals: HashMap<Box<[u8]>, usize, BuildHasherDefault<PathHasher>>,
+    patterns: matchit::Router<usize>,
     fallback: Option<Handler>,
 }
 
@@ -70,7 +109,7 @@ impl Router {
     /// # Errors
     /// The first route that is malformed, registered twice, or in conflict with another.
     pub(crate) fn new(routes: &[Route], fallback: Option<Handler>) -> Result<Self, RouteError> {
-        let mut router = Self { entries: Vec::new(), paths: matchit::Router::new(), fallback };
+        let mut router = Self { entries: Vec::new(), literals: HashMap::default(), patterns: matchit::Router::new(), fallback };
         let mut templates: Vec<&str> = Vec::new();
         for Route { methods, template, handler } in routes {
             let refuse = |problem: String| RouteError { template: template.clone(), problem };
@@ -81,13 +120,17 @@ impl Router {
                 Some(entry) => entry,
                 None => {
                     let entry = router.entries.len();
-                    router.paths.insert(template.as_str(), entry).map_err(|error| match error {
+                    // Literals too, for what is malformed or in conflict.
+                    router.patterns.insert(template.as_str(), entry).map_err(|error| match error {
                         matchit::InsertError::Conflict { with } => {
                             refuse(format!("matches the same paths as {with:?}"))
                         }
                         error => refuse(format!("is malformed: {error}")),
                     })?;
                     router.entries.push(Entry::default());
+                    if !template.contains(['{', '}']) {
+                        router.literals.insert(template.as_bytes().into(), entry);
+                    }
                     templates.push(template);
                     entry
                 }
@@ -100,9 +143,30 @@ impl Router {
         Ok(router)
     }
 
+    #[inline]
+    fn answer(
+        &self,
+        entry: Option<usize>,
+        params: Option<&matchit::Params<'_, '_>>,
+        parts: &RequestParts<'_>,
+        connection: &ConnectionInfo,
+        response: &mut Response,
+    ) {
+        let entry = entry.map(|entry| &self.entries[entry]);
+        let handler = match entry {
+            Some(entry) => entry.handler(parts.method),
+            None => self.fallback,
+        };
+        match handler {
+            Some(handler) => handler(&Request::new(parts, params, connection), response),
+            None if parts.form == TargetForm::Asterisk => Self::answer_for_server(response),
+            None => Self::answer_without_handler(entry, parts.method, response),
+        }
+    }
+
     /// Answers a request for a path that has no handler for its method.
     #[cold]
-    fn answer_without_handler(&self, entry: Option<&Entry>, method: Method, response: &mut Response) {
+    fn answer_without_handler(entry: Option<&Entry>, method: Method, response: &mut Response) {
         match entry {
             None => response.status(404),
             Some(entry) if method == Method::Options => response.status(204).field("Allow", &entry.allow),
@@ -127,18 +191,16 @@ impl Service for Router {
         writer: &mut ResponseWriter<'_>,
     ) {
         let response = &mut Response::new(writer);
+        if let Some(&entry) = self.literals.get(parts.path) {
+            return self.answer(Some(entry), None, parts, connection, response);
+        }
         let path = std::str::from_utf8(parts.path).unwrap_or_default();
-        let matched = self.paths.at(path).ok();
-        let entry = matched.as_ref().map(|matched| &self.entries[*matched.value]);
-        let handler = entry.and_then(|entry| entry.handler(parts.method));
-        let fallback = if entry.is_none() { self.fallback } else { None };
-        match handler.or(fallback) {
-            Some(handler) => {
-                let params = matched.as_ref().map(|matched| &matched.params);
-                handler(&Request::new(parts, params, connection), response);
+        // By reference throughout: a match is large to move.
+        match &self.patterns.at(path) {
+            Ok(matched) => {
+                self.answer(Some(*matched.value), Some(&matched.params), parts, connection, response);
             }
-            None if parts.form == TargetForm::Asterisk => Self::answer_for_server(response),
-            None => self.answer_without_handler(entry, parts.method, response),
+            Err(_) => self.answer(None, None, parts, connection, response),
         }
     }
 }

@@ -44,9 +44,9 @@ impl Outgoing {
         Some(&mut self.lease.as_mut()?[self.len..])
     }
 
+    #[inline]
     fn add(&mut self, finished: Finished, reason: EndReason) {
-        self.len += finished.block_bytes;
-        self.payload = finished.payload;
+        self.len += finished.block_bytes as usize;
         if finished.close {
             self.last = Some(reason);
         }
@@ -150,6 +150,7 @@ impl<S: Service> Server<S> {
             return false;
         };
         let mut response = ResponseWriter::new(block, &mut self.preamble, terms);
+        response.begin();
         let request = machine.request(bytes);
         let service = &mut self.service;
         let called = catch_unwind(AssertUnwindSafe(|| service.call(&request, info, &mut response)));
@@ -160,12 +161,16 @@ impl<S: Service> Server<S> {
             self.counters.panics += 1;
         }
         self.counters.requests += 1;
-        let (finished, failure) = response.finish();
-        if let Some(failure) = failure {
+        let finished = response.finish();
+        if let Some(failure) = response.failure() {
             telemetry::handler_failed(request.path, failure);
         }
+        let payload = if finished.has_payload { response.take_payload() } else { None };
         let reason = if self.draining { EndReason::ShuttingDown } else { EndReason::ClosedAfterResponse };
         outgoing.add(finished, reason);
+        if payload.is_some() {
+            outgoing.payload = payload;
+        }
         true
     }
 
@@ -187,11 +192,17 @@ impl<S: Service> Server<S> {
         let terms = Terms { close: true, ..Terms::default() };
         let Some(block) = outgoing.block(&self.blocks) else { return };
         let mut response = ResponseWriter::new(block, &mut self.preamble, terms);
+        response.begin();
         response.set_status(rejection.status()).expect("a final status");
         if let Some(allow) = rejection.allow() {
             response.add_field("Allow", allow.as_bytes()).expect("a valid field");
         }
-        let (finished, _) = response.finish();
+        let finished = response.finish();
+        // None but that of a head that did not fit: nothing follows a payload in a batch.
+        let payload = response.take_payload();
         outgoing.add(finished, reason);
+        if finished.has_payload {
+            outgoing.payload = payload;
+        }
     }
 }

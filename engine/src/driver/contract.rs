@@ -1,5 +1,5 @@
-//! The contract, held against every driver that talks to a kernel: on epoll, and on io_uring on every rung and
-//! in both ways of receiving that the machine allows.
+//! The contract, held against every driver that talks to a kernel: on epoll, and on io_uring on every rung
+//! and in both ways of receiving that the machine allows.
 //!
 //! Owns the [`Rig`]: a driver, an owner that does everything right, and the record of what it was told. A test
 //! in here asks for what the contract promises and takes whatever it leaves open: in how many pieces data
@@ -504,7 +504,7 @@ impl<D> fmt::Debug for Rig<D> {
     }
 }
 
-/// What `index` receives when its peer sends a lot.
+/// Bytes that differ by where they lie.
 fn pattern(len: u32) -> Vec<u8> {
     (0..len).map(|place| (place / 251) as u8).collect()
 }

@@ -7,7 +7,7 @@
 use peregrine_parser::{
     BodyLength, Chunk, ChunkedDecoder, Expectation, Field, HeadError, HeadLimits, HeadParser, Method, Simd,
     Status, Target, TargetForm, Version, check_host, connection_options, expectation, normalize_path,
-    parse_target, path_needs_normalizing, request_body,
+    path_needs_normalizing, request_body,
 };
 
 use super::Terms;
@@ -151,7 +151,7 @@ impl Machine {
         let head_bytes = head.len as usize;
         let fields = &self.fields[..usize::from(head.field_count)];
         let target = head.target.of(bytes);
-        self.target = parse_target(head.method, target).map_err(Rejection::Head)?;
+        self.target.parse(head.method, target).map_err(Rejection::Head)?;
         check_host(head, fields, bytes, &self.target).map_err(Rejection::Head)?;
         let options = connection_options(head, fields, bytes).map_err(Rejection::Head)?;
         let http_1_0 = head.version == Version::Http10;

@@ -68,15 +68,17 @@ pub(crate) struct Terms {
     pub(crate) close: bool,
 }
 
-/// Where a finished response is.
-#[derive(Debug)]
+/// How a response has ended; small enough for registers.
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Finished {
     /// Bytes of it that lie in the block, from where it began.
-    pub(crate) block_bytes: usize,
-    /// What follows them, uncopied.
-    pub(crate) payload: Option<Payload>,
+    pub(crate) block_bytes: u32,
+    /// More bytes follow uncopied: [`ResponseWriter::take_payload`] has them.
+    pub(crate) has_payload: bool,
     /// The connection ends with this response.
     pub(crate) close: bool,
+    /// The handler did something that cannot be sent, and the response has become a 500.
+    pub(crate) has_failed: bool,
 }
 
 /// The response's bytes so far: in the rest of the block, or on the heap once they no longer fit.
@@ -173,13 +175,11 @@ pub(crate) struct ResponseWriter<'a> {
 }
 
 impl<'a> ResponseWriter<'a> {
-    /// Begins a response at the start of `block`.
+    /// A response that will lie at the start of `block`; to be begun where it stays.
     #[inline]
     pub(crate) fn new(block: &'a mut [u8], preamble: &'a mut Preamble, terms: Terms) -> Self {
-        let mut buffer = Buffer { block, len: 0, spilled: None };
-        buffer.push(&preamble.bytes);
-        let mut writer = Self {
-            buffer,
+        Self {
+            buffer: Buffer { block, len: 0, spilled: None },
             preamble,
             terms,
             status: 200,
@@ -187,31 +187,30 @@ impl<'a> ResponseWriter<'a> {
             stated_length: None,
             body: Body::Empty,
             failure: None,
-        };
-        if terms.close {
-            writer.write_close();
-        } else if terms.keep_alive_1_0 {
-            writer.seen |= CONNECTION;
-            writer.buffer.push(b"Connection: keep-alive\r\n");
         }
-        writer
     }
 
-    /// Starts again, as if nothing had been written.
-    pub(crate) fn reset(&mut self) {
-        self.buffer.truncate(0);
+    /// Writes what every response begins with.
+    #[inline]
+    pub(crate) fn begin(&mut self) {
         self.buffer.push(&self.preamble.bytes);
-        self.status = 200;
-        self.seen = 0;
-        self.stated_length = None;
-        self.body = Body::Empty;
-        self.failure = None;
         if self.terms.close {
             self.write_close();
         } else if self.terms.keep_alive_1_0 {
             self.seen |= CONNECTION;
             self.buffer.push(b"Connection: keep-alive\r\n");
         }
+    }
+
+    /// Starts again, as if nothing had been written.
+    pub(crate) fn reset(&mut self) {
+        self.buffer.truncate(0);
+        self.status = 200;
+        self.seen = 0;
+        self.stated_length = None;
+        self.body = Body::Empty;
+        self.failure = None;
+        self.begin();
     }
 
     pub(crate) fn status(&self) -> u16 {
@@ -422,46 +421,69 @@ impl<'a> ResponseWriter<'a> {
     }
 
     /// Ends the response.
-    ///
-    /// # Errors
-    /// What the handler did wrong, if it did: then the response is a 500 and closes the connection.
     #[inline]
-    pub(crate) fn finish(mut self) -> (Finished, Option<FieldError>) {
-        let failure = self.failure.take();
-        if failure.is_some() {
-            self.terms.close = true;
-            self.reset();
-            self.set_status(500).expect("a final status");
+    pub(crate) fn finish(&mut self) -> Finished {
+        if self.failure.is_some() {
+            self.become_failure();
         }
         // RFC 9110 section 6.4.1: these have no body, and 204 no length (section 8.6).
         let bodiless = matches!(self.status, 204 | 304);
+        let has_payload = match self.body {
+            Body::Written { .. } if !bodiless && !self.terms.head_only => self.buffer.spilled.is_some(),
+            _ => self.finish_other(bodiless),
+        };
+        Finished {
+            block_bytes: if self.buffer.spilled.is_some() { 0 } else { self.buffer.len as u32 },
+            has_payload,
+            close: self.terms.close,
+            has_failed: self.failure.is_some(),
+        }
+    }
+
+    #[cold]
+    fn become_failure(&mut self) {
+        let failure = self.failure;
+        self.terms.close = true;
+        self.reset();
+        self.failure = failure;
+        self.set_status(500).expect("a final status");
+    }
+
+    /// What made the response a 500.
+    pub(crate) fn failure(&self) -> Option<FieldError> {
+        self.failure
+    }
+
+    /// The bytes that follow those in the block, of a finished response that has some.
+    pub(crate) fn take_payload(&mut self) -> Option<Payload> {
+        if let Some(heap) = self.buffer.spilled.take() {
+            return Some(Payload::Owned(heap));
+        }
+        match std::mem::replace(&mut self.body, Body::Empty) {
+            Body::Payload(payload) => Some(payload),
+            _ => None,
+        }
+    }
+
+    /// Ends a response whose body is not simply the last thing written. Returns whether more follows.
+    #[inline(never)]
+    fn finish_other(&mut self, bodiless: bool) -> bool {
         if bodiless || self.terms.head_only || matches!(self.body, Body::Empty) {
             self.finish_without_body(bodiless);
         }
-        let payload = match self.body {
-            Body::Payload(payload) => {
-                let body = payload.as_slice();
-                let mut length = itoa::Buffer::new();
-                self.buffer.push(b"Content-Length: ");
-                self.buffer.push(length.format(body.len()).as_bytes());
-                self.buffer.push(b"\r\n\r\n");
-                let fits = self.buffer.len + body.len() <= self.buffer.block.len();
-                if (body.len() <= COPY_BYTES_MAX && fits) || self.buffer.spilled.is_some() {
-                    self.buffer.push(body);
-                    None
-                } else {
-                    Some(payload)
-                }
+        if let Body::Payload(payload) = &self.body {
+            let body = payload.as_slice();
+            let mut length = itoa::Buffer::new();
+            self.buffer.push(b"Content-Length: ");
+            self.buffer.push(length.format(body.len()).as_bytes());
+            self.buffer.push(b"\r\n\r\n");
+            let fits = self.buffer.len + body.len() <= self.buffer.block.len();
+            if (body.len() > COPY_BYTES_MAX || !fits) && self.buffer.spilled.is_none() {
+                return true;
             }
-            _ => None,
-        };
-        let finished = match self.buffer.spilled {
-            Some(heap) => {
-                Finished { block_bytes: 0, payload: Some(Payload::Owned(heap)), close: self.terms.close }
-            }
-            None => Finished { block_bytes: self.buffer.len, payload, close: self.terms.close },
-        };
-        (finished, failure)
+            self.buffer.push(body);
+        }
+        self.buffer.spilled.is_some()
     }
 
     /// Closes the head of a response that has no body, or whose body is not to be sent.
@@ -497,10 +519,12 @@ mod tests {
         let mut block = vec![0; room];
         let mut preamble = Preamble::new(true, 0);
         let mut writer = ResponseWriter::new(&mut block, &mut preamble, terms);
+        writer.begin();
         write(&mut writer);
-        let (finished, _) = writer.finish();
-        let mut bytes = block[..finished.block_bytes].to_vec();
-        if let Some(payload) = finished.payload {
+        let finished = writer.finish();
+        let payload = if finished.has_payload { writer.take_payload() } else { None };
+        let mut bytes = block[..finished.block_bytes as usize].to_vec();
+        if let Some(payload) = payload {
             bytes.extend_from_slice(payload.as_slice());
         }
         let text = String::from_utf8(bytes).expect("ASCII");
@@ -578,11 +602,13 @@ mod tests {
         let mut block = vec![0; 32 * 1024];
         let mut preamble = Preamble::new(false, 0);
         let mut writer = ResponseWriter::new(&mut block, &mut preamble, Terms::default());
+        writer.begin();
         writer.set_payload("text/plain", Payload::Static(&LARGE));
-        let (finished, _) = writer.finish();
-        let payload = finished.payload.expect("a second part");
+        let finished = writer.finish();
+        let payload = writer.take_payload().expect("a second part");
+        assert!(finished.has_payload);
         assert_eq!(payload.as_slice().as_ptr(), LARGE.as_ptr());
-        assert!(block[..finished.block_bytes].ends_with(b"Content-Length: 8193\r\n\r\n"));
+        assert!(block[..finished.block_bytes as usize].ends_with(b"Content-Length: 8193\r\n\r\n"));
     }
 
     #[test]
@@ -647,6 +673,7 @@ mod tests {
         let mut block = vec![0; 4096];
         let mut preamble = Preamble::new(true, 0);
         let mut writer = ResponseWriter::new(&mut block, &mut preamble, Terms::default());
+        writer.begin();
         let refused = writer.add_field("X", b"1\r\nSet-Cookie: a=b").expect_err("a line break");
         assert_eq!(refused, FieldError::Value);
         assert_eq!(writer.add_field("X Y", b"1"), Err(FieldError::Name));
@@ -654,10 +681,10 @@ mod tests {
         assert_eq!(writer.set_status(99), Err(FieldError::Status(99)));
         writer.write_body("", b"secret");
         writer.fail(refused);
-        let (finished, failure) = writer.finish();
-        assert_eq!(failure, Some(FieldError::Value));
-        assert!(finished.close);
-        let text = String::from_utf8_lossy(&block[..finished.block_bytes]).into_owned();
+        let finished = writer.finish();
+        assert_eq!(writer.failure(), Some(FieldError::Value));
+        assert!(finished.close && finished.has_failed);
+        let text = String::from_utf8_lossy(&block[..finished.block_bytes as usize]).into_owned();
         assert!(text.starts_with("HTTP/1.1 500 Internal Server Error\r\n"), "{text}");
         assert!(text.ends_with("Connection: close\r\nContent-Length: 0\r\n\r\n"), "{text}");
     }
