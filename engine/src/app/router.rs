@@ -55,9 +55,21 @@ impl Entry {
     }
 }
 
+/// Where a method stands in [`METHODS`].
+#[inline]
 fn slot(method: Method) -> Option<usize> {
-    METHODS.iter().position(|&known| known == method)
+    let slot = method as usize;
+    (slot < METHODS.len()).then_some(slot)
 }
+
+// `slot` relies on the order of the parser's methods.
+const _: () = {
+    let mut slot = 0;
+    while slot < METHODS.len() {
+        assert!(METHODS[slot] as usize == slot);
+        slot += 1;
+    }
+};
 
 /// Hashes a path by words. What is in the table is the application's own, so nobody else can make it slow.
 #[derive(Clone, Default)]
@@ -109,7 +121,12 @@ impl Router {
     /// # Errors
     /// The first route that is malformed, registered twice, or in conflict with another.
     pub(crate) fn new(routes: &[Route], fallback: Option<Handler>) -> Result<Self, RouteError> {
-        let mut router = Self { entries: Vec::new(), literals: HashMap::default(), patterns: matchit::Router::new(), fallback };
+        let mut router = Self {
+            entries: Vec::new(),
+            literals: HashMap::default(),
+            patterns: matchit::Router::new(),
+            fallback,
+        };
         let mut templates: Vec<&str> = Vec::new();
         for Route { methods, template, handler } in routes {
             let refuse = |problem: String| RouteError { template: template.clone(), problem };
@@ -155,6 +172,8 @@ impl Router {
         let entry = entry.map(|entry| &self.entries[entry]);
         let handler = match entry {
             Some(entry) => entry.handler(parts.method),
+            // No handler makes a tunnel: a 2xx to CONNECT would promise one (RFC 9110 section 9.3.6).
+            None if matches!(parts.form, TargetForm::Asterisk | TargetForm::Authority) => None,
             None => self.fallback,
         };
         match handler {

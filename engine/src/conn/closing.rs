@@ -39,10 +39,14 @@ impl<D: Driver, S: Service> Connections<D, S> {
         if connection.phase == Phase::Ending {
             return;
         }
+        let lingering = connection.phase == Phase::Lingering;
         connection.phase = Phase::Ending;
         connection.reason = reason;
         let assembly = connection.assembly.take();
-        if connection.has(flag::RECEIVING | flag::SENDING) {
+        if lingering && connection.has(flag::RECEIVING) {
+            // No abort: the last response may still be in the kernel, and a reset would throw it away.
+            self.driver.stop_receiving(connection.info.socket, key);
+        } else if connection.has(flag::RECEIVING | flag::SENDING) {
             self.driver.abort(connection.info.socket);
         }
         if let Some(assembly) = assembly {
@@ -52,7 +56,8 @@ impl<D: Driver, S: Service> Connections<D, S> {
         self.after_operation(key);
     }
 
-    /// After an operation has ended: removes a connection that was waiting for it, or goes on receiving.
+    /// After an operation has ended: removes a connection that was waiting for it, or starts a receive that
+    /// the kernel has ended again.
     pub(super) fn after_operation(&mut self, key: Key) {
         let Some(connection) = self.table.get(key) else { return };
         if connection.phase != Phase::Ending {
@@ -73,7 +78,7 @@ impl<D: Driver, S: Service> Connections<D, S> {
         let keys: Vec<Key> = self.table.iter_keys().collect();
         for key in keys {
             let Some(connection) = self.table.get(key) else { continue };
-            let idle = connection.assembly.is_none() && !connection.has(flag::SENDING);
+            let idle = !connection.has_begun() && !connection.has(flag::SENDING);
             if idle && connection.phase == Phase::Open {
                 self.close(key, EndReason::ShuttingDown);
             }

@@ -142,9 +142,9 @@ mod flag {
     pub(super) const SENDING: u8 = 1 << 1;
     /// The peer will send no more.
     pub(super) const EOF: u8 = 1 << 2;
-    /// The connection ends when the open send has ended.
+    /// The connection ends when the open send has ended. Set only together with `SENDING`.
     pub(super) const LAST: u8 = 1 << 3;
-    /// Enough is parked: no receive until it is served.
+    /// Enough is parked: no receive until it is served. Set only where there is an assembly.
     pub(super) const PAUSED: u8 = 1 << 4;
     /// Waits in the list of starved connections.
     pub(super) const STARVED: u8 = 1 << 5;
@@ -177,6 +177,11 @@ impl Connection {
             flags: 0,
             reason: EndReason::ClosedByPeer,
         }
+    }
+
+    /// Whether a part of a request is here.
+    fn has_begun(&self) -> bool {
+        self.assembly.as_ref().is_some_and(|assembly| assembly.machine.is_started())
     }
 
     #[inline]

@@ -6,7 +6,7 @@
 use peregrine_pool::{Key, Lease};
 
 use super::serving::{Outgoing, Served, Stop};
-use super::{Assembly, Connections, EndReason, Phase, Service, flag};
+use super::{Assembly, Connections, EndReason, Phase, SPARE_BYTES_MAX, Service, flag};
 use crate::driver::{Driver, Received, SendBuffer};
 use crate::proto::Rejection;
 use crate::proto::h1::Machine;
@@ -29,6 +29,11 @@ impl<D: Driver, S: Service> Connections<D, S> {
             Received::Eof => self.handle_eof(key),
             Received::Starved => self.starve(key),
             Received::Stopped => {}
+            // A peer that has its last response and resets changes nothing about why it ended.
+            Received::Failed(_) if connection.phase == Phase::Lingering => {
+                let reason = connection.reason;
+                self.end(key, reason);
+            }
             Received::Failed(error) => self.end(key, Self::reset_reason(error)),
         }
         if !more {
@@ -88,15 +93,19 @@ impl<D: Driver, S: Service> Connections<D, S> {
             _ => {}
         }
         let millis = match stop {
-            Stop::Torn if self.is_reading_head(key) => self.settings.request_headers_millis,
+            Stop::Torn if self.waits_for_head(key) => self.settings.request_headers_millis,
             _ => self.settings.keep_alive_millis,
         };
         self.arm(key, millis);
     }
 
-    fn is_reading_head(&self, key: Key) -> bool {
-        let assembly = self.table.get(key).and_then(|connection| connection.assembly.as_ref());
-        assembly.is_some_and(|assembly| !assembly.machine.is_reading_body())
+    /// Whether the rest of a head is what the connection waits for. While a send is open it is the send.
+    pub(super) fn waits_for_head(&self, key: Key) -> bool {
+        let Some(connection) = self.table.get(key) else { return false };
+        let reading_body = |assembly: &Box<Assembly>| assembly.machine.is_reading_body();
+        connection.has_begun()
+            && !connection.has(flag::SENDING)
+            && !connection.assembly.as_ref().is_some_and(reading_body)
     }
 
     /// Copies the rest of a block away, together with how far the worker's machine has understood it.
@@ -128,6 +137,11 @@ impl<D: Driver, S: Service> Connections<D, S> {
         let Some(assembly) = &mut connection.assembly else { return };
         let kept = assembly.machine.compact(&mut assembly.bytes);
         assembly.bytes.truncate(kept);
+        // Double, but not beyond what the request is known to need.
+        let (have, expected) = (kept + bytes.len(), assembly.machine.expected_bytes());
+        if have > assembly.bytes.capacity() && have <= expected {
+            assembly.bytes.reserve_exact((expected - kept).min(have));
+        }
         assembly.bytes.extend_from_slice(bytes);
         let parked = sending && assembly.bytes.len() > PARKED_BYTES_MAX;
         if parked && !connection.has(flag::PAUSED) {
@@ -149,6 +163,9 @@ impl<D: Driver, S: Service> Connections<D, S> {
         let Assembly { machine, bytes } = &mut *assembly;
         let Served { bytes: served, stop, outgoing } = self.server.serve(&connection.info, machine, bytes);
         assembly.bytes.drain(..served);
+        if served > SPARE_BYTES_MAX {
+            assembly.bytes.shrink_to(SPARE_BYTES_MAX);
+        }
         let connection = self.table.get_mut(key).expect("it was there above");
         if matches!(stop, Stop::Torn | Stop::Full) {
             connection.assembly = Some(assembly);
@@ -156,7 +173,7 @@ impl<D: Driver, S: Service> Connections<D, S> {
             self.recycle(assembly);
         }
         // A head in parts has until the time that its first part set.
-        let same_head = stop == Stop::Torn && served == 0 && was_reading_head && self.is_reading_head(key);
+        let same_head = stop == Stop::Torn && served == 0 && was_reading_head && self.waits_for_head(key);
         if !same_head {
             self.after_serving(key, outgoing, stop);
         }
@@ -176,7 +193,7 @@ impl<D: Driver, S: Service> Connections<D, S> {
     /// Keeps an assembly's memory for the next one, unless it has grown large.
     pub(super) fn recycle(&mut self, mut assembly: Box<Assembly>) {
         assembly.bytes.clear();
-        assembly.bytes.shrink_to(super::SPARE_BYTES_MAX);
+        assembly.bytes.shrink_to(SPARE_BYTES_MAX);
         assembly.machine.reset();
         self.spares.give(assembly);
     }
@@ -214,6 +231,9 @@ impl<D: Driver, S: Service> Connections<D, S> {
             Phase::Open if connection.has(flag::SENDING) => self.end(key, EndReason::StalledTransfer),
             Phase::Open => match &connection.assembly {
                 None => self.close(key, EndReason::KeepAliveTimeout),
+                Some(assembly) if !assembly.machine.is_started() => {
+                    self.close(key, EndReason::KeepAliveTimeout)
+                }
                 Some(assembly) if assembly.machine.is_reading_body() => {
                     self.end(key, EndReason::StalledTransfer);
                 }

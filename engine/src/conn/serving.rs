@@ -119,7 +119,7 @@ impl<S: Service> Server<S> {
                     }
                 }
                 Ok(Progress::NeedMore) => {
-                    if machine.take_expectation(rest.len()) {
+                    if outgoing.has_room() && machine.take_expectation(rest.len()) {
                         self.interim(outgoing, CONTINUE);
                     }
                     return (served, Stop::Torn);
@@ -154,7 +154,9 @@ impl<S: Service> Server<S> {
         let request = machine.request(bytes);
         let service = &mut self.service;
         let called = catch_unwind(AssertUnwindSafe(|| service.call(&request, info, &mut response)));
-        if called.is_err() {
+        if let Err(panic) = called {
+            // What was panicked with may panic again when dropped.
+            std::mem::forget(panic);
             response.reset();
             response.set_status(500).expect("a final status");
             response.close();
@@ -176,9 +178,7 @@ impl<S: Service> Server<S> {
 
     /// Adds an interim response, which is none of a handler's.
     fn interim(&mut self, outgoing: &mut Outgoing, bytes: &[u8]) {
-        if outgoing.has_room()
-            && let Some(block) = outgoing.block(&self.blocks)
-        {
+        if let Some(block) = outgoing.block(&self.blocks) {
             block[..bytes.len()].copy_from_slice(bytes);
             outgoing.len += bytes.len();
         }

@@ -33,7 +33,7 @@ impl Timers for Slab<Connection> {
     }
 }
 
-/// Memory for so many connections is kept.
+/// Below so many slots in memory it is not worth while to give any back.
 const SPARSE_SLOTS: u32 = 256;
 
 /// The connections of a worker, with everything that serving them takes.
@@ -82,8 +82,8 @@ impl<D: Driver, S: Service> Connections<D, S> {
         self.table.len()
     }
 
-    /// Lets the driver work, until `until` at the latest, then brings the clocks up to date and ends what is
-    /// overdue.
+    /// Lets the driver work, until `until` or the next deadline at the latest, then brings the date up to
+    /// date. The events come first now, then [`end_overdue`](Self::end_overdue).
     ///
     /// # Errors
     /// The driver's.
@@ -95,14 +95,18 @@ impl<D: Driver, S: Service> Connections<D, S> {
             (until, due) => until.or(due),
         };
         self.driver.turn(until)?;
-        let now = self.driver.now();
-        self.server.preamble.refresh(now.unix_seconds);
-        if due.is_some_and(|due| due <= now.millis) {
-            while let Some(key) = self.wheel.pop_expired(&mut self.table, now.millis) {
+        self.server.preamble.refresh(self.driver.now().unix_seconds);
+        Ok(())
+    }
+
+    /// Ends what is overdue. After the turn's events: what has arrived counts as in time.
+    pub(crate) fn end_overdue(&mut self) {
+        let now = self.driver.now().millis;
+        if self.wheel.next_due().is_some_and(|due| due <= now) {
+            while let Some(key) = self.wheel.pop_expired(&mut self.table, now) {
                 self.expire(key);
             }
         }
-        Ok(())
     }
 
     /// Takes one event of a connection; others come back.

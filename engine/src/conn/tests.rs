@@ -22,7 +22,7 @@ struct TestService;
 impl Service for TestService {
     fn call(&mut self, request: &RequestParts<'_>, _: &ConnectionInfo, response: &mut ResponseWriter<'_>) {
         match request.path {
-            b"/large" => response.set_payload("", Payload::Static(&LARGE)),
+            b"/large" => response.set_payload("", Payload::Static(&LARGE)).expect("no type"),
             b"/panic" => panic::resume_unwind(Box::new("asked to")),
             b"/close" => response.close(),
             b"/text" => response.write_body("", &LARGE[..20_000]),
@@ -91,6 +91,7 @@ impl Harness {
                 Some(other) => panic!("not an event of a listener: {other:?}"),
             }
         }
+        self.connections.end_overdue();
     }
 
     fn turns(&mut self, count: u32) {

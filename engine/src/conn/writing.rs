@@ -38,6 +38,7 @@ impl<D: Driver, S: Service> Connections<D, S> {
             && !connection.has(flag::LAST | flag::EOF)
             && !self.server.draining
         {
+            debug_assert!(!connection.has(flag::PAUSED), "what is parked is served first");
             return;
         }
         drop(buffer);
@@ -69,9 +70,13 @@ impl<D: Driver, S: Service> Connections<D, S> {
         }
         if connection.has(flag::EOF) {
             self.end_of_input(key);
-        } else if self.server.draining && connection.assembly.is_none() {
+        } else if self.server.draining && !connection.has_begun() {
             // Its last response was written before the drain began, and does not say that it was the last.
             self.close(key, EndReason::ShuttingDown);
+        } else if self.waits_for_head(key) {
+            // So far the deadline was the send's.
+            self.wheel.disarm(&mut self.table, key);
+            self.arm(key, self.settings.request_headers_millis);
         }
     }
 }

@@ -1,11 +1,11 @@
 //! The timer wheel: one deadline per connection, kept in links inside the connections.
 //!
-//! Owns 512 slots of a quarter of a second. Moving a deadline later is one store: the entry stays in its slot
+//! Owns 1024 slots of a quarter of a second: more than four minutes, so that the usual deadlines fit in a round. Moving a deadline later is one store: the entry stays in its slot
 //! and is put further when that comes round. It must not know what a deadline means; time is an argument.
 
 use peregrine_pool::Key;
 
-const SLOTS: usize = 512;
+const SLOTS: usize = 1024;
 
 /// The length of a slot, in milliseconds: deadlines fire up to this much late, never early.
 const SLOT_MILLIS: u64 = 250;

@@ -246,6 +246,7 @@ impl<D: Driver> Worker<D> {
                     self.handle(&event);
                 }
             }
+            self.connections.end_overdue();
             if self.is_over() {
                 return Ok(());
             }

@@ -77,9 +77,8 @@ impl<'a, 'b> Response<'a, 'b> {
 
     /// A body that is handed over, and not copied if it is large.
     pub fn body(&mut self, content_type: &str, body: impl Into<Body>) {
-        match self.try_field("Content-Type", content_type) {
-            Ok(_) => self.writer.set_payload("", body.into().0),
-            Err(failure) => self.writer.fail(failure),
+        if let Err(failure) = self.writer.set_payload(content_type, body.into().0) {
+            self.writer.fail(failure);
         }
     }
 

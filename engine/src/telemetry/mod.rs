@@ -3,14 +3,33 @@
 //! Owns the form of messages to whoever runs the server. It must not know how connections or handlers work.
 
 use std::fmt::Display;
+use std::io::Write;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// So many bytes of what a peer sent are shown.
 const SHOWN_BYTES: usize = 128;
 
-/// Says that a handler's response could not be sent as it was.
+/// The second in which the last message of this kind was written, and how many were not since.
+static LAST_SECOND: AtomicU64 = AtomicU64::new(0);
+static UNTOLD: AtomicU64 = AtomicU64::new(0);
+
+/// Says that a handler's response could not be sent as it was; once a second at most, because peers may be
+/// able to make a handler fail as often as they like.
 #[cold]
 pub(crate) fn handler_failed(path: &[u8], failure: impl Display) {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    if LAST_SECOND.swap(now, Ordering::Relaxed) == now {
+        UNTOLD.fetch_add(1, Ordering::Relaxed);
+        return;
+    }
+    let untold = UNTOLD.swap(0, Ordering::Relaxed);
     // What a peer sent is cut and escaped before it reaches a terminal.
     let path = String::from_utf8_lossy(&path[..path.len().min(SHOWN_BYTES)]).into_owned();
-    eprintln!("peregrine: the handler of {path:?} answered 500: {failure}");
+    let mut out = std::io::stderr().lock();
+    // A log that cannot be written is no reason for a worker to end.
+    let _ = writeln!(out, "peregrine: the handler of {path:?} answered 500: {failure}");
+    if untold > 0 {
+        let _ = writeln!(out, "peregrine: {untold} more like it went untold");
+    }
 }

@@ -50,7 +50,7 @@ enum State {
         start: usize,
         end: usize,
     },
-    /// The body's end, and the end of the bytes that the request took.
+    /// Where the body ends; framing and trailers may follow.
     Complete {
         body_end: usize,
     },
@@ -177,10 +177,10 @@ impl Machine {
                 if length > self.limits.max_body_bytes {
                     return Err(Rejection::BodyTooLarge);
                 }
-                // In range: the limit is, and the head is shorter than 4 GiB.
-                let length = usize::try_from(length).map_err(|_| Rejection::BodyTooLarge)?;
+                // Without a limit the peer may announce what no address reaches.
+                let end = usize::try_from(length).ok().and_then(|length| head_bytes.checked_add(length));
                 self.expects_continue = waits && !http_1_0;
-                State::Length { end: head_bytes + length }
+                State::Length { end: end.ok_or(Rejection::BodyTooLarge)? }
             }
             BodyLength::Chunked => {
                 self.expects_continue = waits && !http_1_0;
@@ -267,6 +267,9 @@ impl Machine {
     pub(crate) fn compact(&mut self, bytes: &mut [u8]) -> usize {
         let State::Chunked { read, write, .. } = &mut self.state else { return bytes.len() };
         let gap = *read - *write;
+        if gap == 0 {
+            return bytes.len();
+        }
         bytes.copy_within(*read.., *write);
         *read = *write;
         bytes.len() - gap
@@ -371,6 +374,14 @@ mod tests {
 
     fn refused(bytes: &[u8]) -> Rejection {
         run(bytes, &[]).expect_err("refused")
+    }
+
+    #[test]
+    fn a_length_beyond_all_addresses_is_refused_without_a_limit() {
+        let mut machine = Machine::new(Simd::detect(), MachineLimits { max_body_bytes: u64::MAX, ..LIMITS });
+        let mut bytes =
+            format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n", u64::MAX).into_bytes();
+        assert_eq!(machine.handle_bytes(&mut bytes), Err(Rejection::BodyTooLarge));
     }
 
     #[test]

@@ -77,8 +77,6 @@ pub(crate) struct Finished {
     pub(crate) has_payload: bool,
     /// The connection ends with this response.
     pub(crate) close: bool,
-    /// The handler did something that cannot be sent, and the response has become a 500.
-    pub(crate) has_failed: bool,
 }
 
 /// The response's bytes so far: in the rest of the block, or on the heap once they no longer fit.
@@ -151,6 +149,8 @@ impl Buffer<'_> {
 /// Fields that need care, as bits of [`ResponseWriter::seen`].
 const CONTENT_TYPE: u8 = 1;
 const CONNECTION: u8 = 2;
+/// The type came with the body, and goes with it.
+const BODYS_TYPE: u8 = 4;
 
 enum Body {
     /// None yet; the head is open.
@@ -171,6 +171,8 @@ pub(crate) struct ResponseWriter<'a> {
     /// The length that the handler states for a body that is not sent (HEAD, 304).
     stated_length: Option<u64>,
     body: Body,
+    /// [`begin_body`](Self::begin_body) without its end: the length in the head is not true yet.
+    unended: bool,
     failure: Option<FieldError>,
 }
 
@@ -186,6 +188,7 @@ impl<'a> ResponseWriter<'a> {
             seen: 0,
             stated_length: None,
             body: Body::Empty,
+            unended: false,
             failure: None,
         }
     }
@@ -209,6 +212,7 @@ impl<'a> ResponseWriter<'a> {
         self.seen = 0;
         self.stated_length = None;
         self.body = Body::Empty;
+        self.unended = false;
         self.failure = None;
         self.begin();
     }
@@ -234,7 +238,7 @@ impl<'a> ResponseWriter<'a> {
         Ok(())
     }
 
-    /// Takes note that the head's length changed from `old` to `new` more than before.
+    /// The status line, `old` bytes long before, has `new` bytes now: the body has moved along.
     fn shift_body(&mut self, old: usize, new: usize) {
         if let Body::Written { start, digits_at, .. } = &mut self.body {
             *start = *start + new - old;
@@ -253,8 +257,16 @@ impl<'a> ResponseWriter<'a> {
         }
         // By length first: few names need care.
         match name.len() {
-            4 if name.eq_ignore_ascii_case("date") => self.remove_line(b"Date: "),
-            6 if name.eq_ignore_ascii_case("server") => self.remove_line(b"Server: "),
+            4 if name.eq_ignore_ascii_case("date") => {
+                self.remove_line(b"Date: ");
+                self.write_line(b"Date", value);
+                return Ok(());
+            }
+            6 if name.eq_ignore_ascii_case("server") => {
+                self.remove_line(b"Server: ");
+                self.write_line(b"Server", value);
+                return Ok(());
+            }
             10 if name.eq_ignore_ascii_case("connection") => {
                 if value.eq_ignore_ascii_case(b"close") {
                     self.close();
@@ -262,16 +274,16 @@ impl<'a> ResponseWriter<'a> {
                 return Ok(());
             }
             12 if name.eq_ignore_ascii_case("content-type") => {
-                if self.seen & CONTENT_TYPE != 0 {
-                    self.remove_line(b"Content-Type: ");
-                }
+                self.remove_type();
                 self.seen |= CONTENT_TYPE;
                 self.write_line(b"Content-Type", value);
                 return Ok(());
             }
             14 if name.eq_ignore_ascii_case("content-length") => {
-                let digits = std::str::from_utf8(value).ok().and_then(|digits| digits.parse().ok());
-                self.stated_length = Some(digits.ok_or(FieldError::Value)?);
+                let all_digits = value.iter().all(u8::is_ascii_digit);
+                let digits = std::str::from_utf8(value).ok().filter(|_| all_digits);
+                let length = digits.and_then(|digits| digits.parse().ok());
+                self.stated_length = Some(length.ok_or(FieldError::Value)?);
                 return Ok(());
             }
             17 if name.eq_ignore_ascii_case("transfer-encoding") => return Err(FieldError::Name),
@@ -351,6 +363,22 @@ impl<'a> ResponseWriter<'a> {
             self.buffer.replace(line, line_end - line, b"");
         }
         self.body = Body::Empty;
+        self.unended = false;
+    }
+
+    /// Forgets a body set before, and the type that came with it.
+    fn discard_body(&mut self) {
+        self.reopen();
+        if self.seen & BODYS_TYPE != 0 {
+            self.remove_type();
+        }
+    }
+
+    fn remove_type(&mut self) {
+        if self.seen & CONTENT_TYPE != 0 {
+            self.remove_line(b"Content-Type: ");
+            self.seen &= !(CONTENT_TYPE | BODYS_TYPE);
+        }
     }
 
     /// The body, copied; its type, unless the handler has named one.
@@ -362,11 +390,18 @@ impl<'a> ResponseWriter<'a> {
         self.buffer.push(body);
     }
 
-    /// A body sent from where it lies.
-    pub(crate) fn set_payload(&mut self, content_type: &str, payload: Payload) {
-        self.reopen();
-        self.write_type(content_type);
+    /// A body sent from where it lies, and its type, which replaces one named before.
+    pub(crate) fn set_payload(&mut self, content_type: &str, payload: Payload) -> Result<(), FieldError> {
+        if !is_field_value(content_type.as_bytes()) {
+            return Err(FieldError::Value);
+        }
+        self.discard_body();
+        if !content_type.is_empty() {
+            self.remove_type();
+            self.write_type(content_type);
+        }
         self.body = Body::Payload(payload);
+        Ok(())
     }
 
     /// Begins a body whose length is not known: [`push_body`](Self::push_body), then
@@ -375,6 +410,7 @@ impl<'a> ResponseWriter<'a> {
         const ZEROS: &[u8; 20] = b"00000000000000000000";
         let digits = usize::from(self.preamble.length_digits).min(ZEROS.len());
         self.close_head(content_type, &ZEROS[..digits]);
+        self.unended = true;
     }
 
     #[inline]
@@ -394,13 +430,14 @@ impl<'a> ResponseWriter<'a> {
         self.buffer.replace(*digits_at, *digits, length.as_bytes());
         *start = *start + length.len() - *digits;
         *digits = length.len();
+        self.unended = false;
         self.preamble.length_digits = length.len() as u8;
     }
 
     #[inline]
     fn write_type(&mut self, content_type: &str) {
         if self.seen & CONTENT_TYPE == 0 && !content_type.is_empty() {
-            self.seen |= CONTENT_TYPE;
+            self.seen |= CONTENT_TYPE | BODYS_TYPE;
             self.buffer.push(b"Content-Type: ");
             self.buffer.push(content_type.as_bytes());
             self.buffer.push(b"\r\n");
@@ -410,7 +447,7 @@ impl<'a> ResponseWriter<'a> {
     #[inline]
     fn close_head(&mut self, content_type: &str, length: &[u8]) {
         if !matches!(self.body, Body::Empty) {
-            self.reopen();
+            self.discard_body();
         }
         self.write_type(content_type);
         self.buffer.push(b"Content-Length: ");
@@ -423,11 +460,11 @@ impl<'a> ResponseWriter<'a> {
     /// Ends the response.
     #[inline]
     pub(crate) fn finish(&mut self) -> Finished {
-        if self.failure.is_some() {
+        if self.failure.is_some() || self.unended {
             self.become_failure();
         }
-        // RFC 9110 section 6.4.1: these have no body, and 204 no length (section 8.6).
-        let bodiless = matches!(self.status, 204 | 304);
+        // RFC 9110 section 6.4.1 and 15.3.6: these have no body, and 204 no length (section 8.6).
+        let bodiless = matches!(self.status, 204 | 205 | 304);
         let has_payload = match self.body {
             Body::Written { .. } if !bodiless && !self.terms.head_only => self.buffer.spilled.is_some(),
             _ => self.finish_other(bodiless),
@@ -436,13 +473,12 @@ impl<'a> ResponseWriter<'a> {
             block_bytes: if self.buffer.spilled.is_some() { 0 } else { self.buffer.len as u32 },
             has_payload,
             close: self.terms.close,
-            has_failed: self.failure.is_some(),
         }
     }
 
     #[cold]
     fn become_failure(&mut self) {
-        let failure = self.failure;
+        let failure = self.failure.or(Some(FieldError::Body));
         self.terms.close = true;
         self.reset();
         self.failure = failure;
@@ -481,6 +517,9 @@ impl<'a> ResponseWriter<'a> {
             if (body.len() > COPY_BYTES_MAX || !fits) && self.buffer.spilled.is_none() {
                 return true;
             }
+            if let Some(heap) = &mut self.buffer.spilled {
+                heap.reserve_exact(body.len());
+            }
             self.buffer.push(body);
         }
         self.buffer.spilled.is_some()
@@ -496,6 +535,7 @@ impl<'a> ResponseWriter<'a> {
         self.reopen();
         match self.status {
             204 => {}
+            205 => self.buffer.push(b"Content-Length: 0\r\n"),
             304 if length.is_none() => {}
             _ => {
                 let mut digits = itoa::Buffer::new();
@@ -571,13 +611,35 @@ mod tests {
         let response = plain(|writer| {
             writer.write_body("text/plain", b"first");
             writer.add_field("X-A", b"1").expect("valid");
-            writer.set_payload("", Payload::Static(b"second one"));
+            writer.set_payload("", Payload::Static(b"second one")).expect("no type");
             writer.write_body("", b"third");
         });
-        assert_eq!(
-            response,
-            format!("{HEAD}Content-Type: text/plain\r\nX-A: 1\r\nContent-Length: 5\r\n\r\nthird")
-        );
+        assert_eq!(response, format!("{HEAD}X-A: 1\r\nContent-Length: 5\r\n\r\nthird"));
+    }
+
+    #[test]
+    fn a_body_takes_its_type_with_it_but_not_the_handlers() {
+        let html = |writer: &mut ResponseWriter| writer.write_body("text/html", b"<p>");
+        let json = |writer: &mut ResponseWriter| {
+            writer.begin_body("application/json");
+            writer.push_body(b"{}");
+            writer.end_body();
+        };
+        let payload = |writer: &mut ResponseWriter| {
+            writer.set_payload("image/png", Payload::Static(b"png")).expect("a type");
+        };
+        let types = |response: &str| {
+            let lines = response.lines().filter_map(|line| line.strip_prefix("Content-Type: "));
+            lines.collect::<Vec<_>>().join(" and ")
+        };
+        let written = plain(|writer| (html(writer), json(writer)).1);
+        assert_eq!(types(&written), "application/json");
+        assert_eq!(types(&plain(|writer| (html(writer), payload(writer)).1)), "image/png");
+        assert_eq!(types(&plain(|writer| (payload(writer), html(writer)).1)), "text/html");
+        let named = |writer: &mut ResponseWriter| writer.add_field("content-type", b"x/y").expect("a type");
+        assert_eq!(types(&plain(|writer| (named(writer), html(writer), json(writer)).2)), "x/y");
+        assert_eq!(types(&plain(|writer| (html(writer), named(writer), json(writer)).2)), "x/y");
+        assert_eq!(types(&plain(|writer| (named(writer), payload(writer)).1)), "image/png");
     }
 
     #[test]
@@ -597,13 +659,23 @@ mod tests {
     }
 
     #[test]
+    fn a_body_without_an_end_is_a_500() {
+        let response = plain(|writer| {
+            writer.begin_body("application/json");
+            writer.push_body(b"{\"half\":");
+        });
+        assert!(response.starts_with("HTTP/1.1 500 "), "{response}");
+        assert!(response.ends_with("Content-Length: 0\r\n\r\n"), "{response}");
+    }
+
+    #[test]
     fn a_large_payload_is_not_copied() {
         static LARGE: [u8; COPY_BYTES_MAX + 1] = [b'x'; COPY_BYTES_MAX + 1];
         let mut block = vec![0; 32 * 1024];
         let mut preamble = Preamble::new(false, 0);
         let mut writer = ResponseWriter::new(&mut block, &mut preamble, Terms::default());
         writer.begin();
-        writer.set_payload("text/plain", Payload::Static(&LARGE));
+        writer.set_payload("text/plain", Payload::Static(&LARGE)).expect("a type");
         let finished = writer.finish();
         let payload = writer.take_payload().expect("a second part");
         assert!(finished.has_payload);
@@ -616,8 +688,9 @@ mod tests {
         let terms = Terms { head_only: true, ..Terms::default() };
         let expected = format!("{HEAD}Content-Type: text/plain\r\nContent-Length: 5\r\n\r\n");
         assert_eq!(written(4096, terms, |writer| writer.write_body("text/plain", b"hello")), expected);
-        let payload =
-            |writer: &mut ResponseWriter| writer.set_payload("text/plain", Payload::Static(b"hello"));
+        let payload = |writer: &mut ResponseWriter| {
+            writer.set_payload("text/plain", Payload::Static(b"hello")).expect("a type");
+        };
         assert_eq!(written(4096, terms, payload), expected);
         let stated = written(4096, terms, |writer| writer.add_field("Content-Length", b"77").expect("valid"));
         assert_eq!(stated, format!("{HEAD}Content-Length: 77\r\n\r\n"));
@@ -634,6 +707,8 @@ mod tests {
         assert_eq!(with_status(204), "HTTP/1.1 204 No Content\r\nServer: peregrine\r\n\r\n");
         let not_modified = "HTTP/1.1 304 Not Modified\r\nServer: peregrine\r\nContent-Length: 5\r\n\r\n";
         assert_eq!(with_status(304), not_modified);
+        let reset = "HTTP/1.1 205 Reset Content\r\nServer: peregrine\r\nContent-Length: 0\r\n\r\n";
+        assert_eq!(with_status(205), reset);
     }
 
     #[test]
@@ -660,11 +735,12 @@ mod tests {
     #[test]
     fn what_the_engine_writes_can_be_replaced() {
         let response = plain(|writer| {
-            writer.add_field("server", b"other").expect("valid");
+            writer.add_field("server", b"first").expect("valid");
+            writer.add_field("SERVER", b"other").expect("valid");
             writer.write_body("text/plain", b"{}");
             writer.add_field("Content-Type", b"application/json").expect("valid");
         });
-        let expected = "HTTP/1.1 200 OK\r\nserver: other\r\nContent-Length: 2\r\nContent-Type: application/json\r\n\r\n{}";
+        let expected = "HTTP/1.1 200 OK\r\nServer: other\r\nContent-Length: 2\r\nContent-Type: application/json\r\n\r\n{}";
         assert_eq!(response, expected);
     }
 
@@ -683,7 +759,7 @@ mod tests {
         writer.fail(refused);
         let finished = writer.finish();
         assert_eq!(writer.failure(), Some(FieldError::Value));
-        assert!(finished.close && finished.has_failed);
+        assert!(finished.close);
         let text = String::from_utf8_lossy(&block[..finished.block_bytes as usize]).into_owned();
         assert!(text.starts_with("HTTP/1.1 500 Internal Server Error\r\n"), "{text}");
         assert!(text.ends_with("Connection: close\r\nContent-Length: 0\r\n\r\n"), "{text}");
