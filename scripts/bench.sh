@@ -11,9 +11,9 @@ if ! command -v wrk > /dev/null; then
 fi
 
 # Three builds, for a build of its own keeps features that one package turns on out of another.
-cargo build --release --package peregrine-server
-cargo build --release --package peregrine-bench --bins
-cargo build --release --manifest-path bench/peers/Cargo.toml --target-dir bench/peers/target
+cargo build --release --locked --package peregrine-server
+cargo build --release --locked --package peregrine-bench --bins
+cargo build --release --locked --manifest-path bench/peers/Cargo.toml --target-dir bench/peers/target
 
 # Every connection costs a descriptor on both ends.
 ulimit -n "$(ulimit -H -n)"

@@ -146,8 +146,20 @@ mod tests {
 
     #[test]
     fn a_server_that_ends_early_is_an_error() {
-        let recipe = Recipe { name: "none".into(), command: "true".into() };
-        let error = Server::start(&recipe, 0).expect_err("it listens nowhere");
-        assert!(error.to_string().contains("none ended before"), "{error}");
+        let error = started("Nothing here").announced().expect_err("it listens nowhere");
+        assert_eq!(error.to_string(), "test ended before it said where it listens");
+    }
+
+    #[test]
+    fn a_server_says_where_it_listens() {
+        let mut server = started("Now listening on: http://127.0.0.1:80");
+        assert_eq!(server.announced().expect("it does"), "http://127.0.0.1:80");
+    }
+
+    /// A process that prints one line and ends; pinned to no core, for that takes programs which are not
+    /// everywhere.
+    fn started(line: &str) -> Server {
+        let process = Command::new("echo").arg(line).stdout(Stdio::piped()).spawn().expect("a program");
+        Server { name: "test".into(), url: String::new(), process }
     }
 }

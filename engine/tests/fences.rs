@@ -24,7 +24,7 @@ const MAY_BE_UNSAFE: [&str; 8] = [
     "pool/src/block.rs",
     "pool/src/region.rs",
     "pool/src/slab.rs",
-    "bench/src/bin/",
+    "bench/src/bin/floor.rs",
 ];
 
 fn workspace() -> PathBuf {
@@ -88,7 +88,9 @@ fn unsafe_code_stays_in_its_rooms() {
             let text = fs::read_to_string(&file).expect("a readable file");
             let has_unsafe =
                 text.lines().map(|line| line.split("//").next().unwrap_or_default()).any(|code| {
-                    code.contains("unsafe {") || code.contains("unsafe fn") || code.contains("unsafe impl")
+                    ["unsafe {", "unsafe fn", "unsafe impl", "unsafe extern", "unsafe trait"]
+                    .iter()
+                    .any(|form| code.contains(form))
                 });
             let allowed = MAY_BE_UNSAFE.iter().any(|place| name.starts_with(place));
             assert!(!has_unsafe || allowed, "{name} holds unsafe code outside the rooms for it");

@@ -16,6 +16,7 @@ clean_up() {
         kill -KILL "$pid" 2> /dev/null || true
     done
     wait
+    allow_services
     rm -rf "$work"
 }
 trap clean_up EXIT
@@ -25,23 +26,43 @@ trap 'exit 143' TERM
 
 # --- Getting ready ---
 
-# need COMMAND PACKAGE ...: installs the packages whose commands are missing.
+as_root=()
+[ "$(id -u)" -eq 0 ] || as_root=(sudo)
+readonly POLICY=/usr/sbin/policy-rc.d
+services_forbidden=
+
+# Packages of servers start them, unless this file says no. Where there is one already it stays as it is.
+forbid_services() {
+    [ ! -e $POLICY ] || return 0
+    services_forbidden=yes
+    printf '#!/bin/sh\nexit 101\n' | "${as_root[@]}" tee $POLICY > /dev/null
+    "${as_root[@]}" chmod 755 $POLICY
+}
+
+allow_services() {
+    [ -n "$services_forbidden" ] || return 0
+    "${as_root[@]}" rm -f $POLICY
+    services_forbidden=
+}
+
+# need COMMAND PACKAGE ...: installs the packages whose commands are missing, and starts none of their services.
 need() {
-    local missing=() as_root=()
+    local missing=()
     while [ $# -gt 0 ]; do
         command -v "$1" > /dev/null || missing+=("$2")
         shift 2
     done
     [ ${#missing[@]} -gt 0 ] || return 0
-    [ "$(id -u)" -eq 0 ] || as_root=(sudo)
     "${as_root[@]}" apt-get update
+    forbid_services
     "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
         apt-get install --yes --no-install-recommends "${missing[@]}"
+    allow_services
 }
 
 # Builds the command and takes a copy, which a later build does not replace.
 build() {
-    (cd "$root" && cargo build --release --package peregrine-server)
+    (cd "$root" && cargo build --release --locked --package peregrine-server)
     local target=${CARGO_TARGET_DIR:-target}
     [[ $target == /* ]] || target=$root/$target
     cp "$target/release/peregrine" "$work/peregrine"
@@ -88,7 +109,8 @@ finish() {
     unset "children[$1]"
 }
 
-# start_peregrine URLS [FLAG...]: leaves the id in `peregrine` and the first port in `port`.
+# start_peregrine URLS [FLAG...]: leaves the id in `peregrine` and the first port in `port`; an error if it does
+# not start.
 start_peregrine() {
     local urls=$1
     shift
@@ -96,7 +118,7 @@ start_peregrine() {
     peregrine=$child
     if ! await "the server to start" grep -q '^Application started' "$work/peregrine.log"; then
         cat "$work/peregrine.log" >&2
-        exit 1
+        return 1
     fi
     port=$(sed -n 's|^Now listening on: http://.*:\([0-9]*\)$|\1|p' "$work/peregrine.log" | head -n 1)
     grep '^Driver: ' "$work/peregrine.log"

@@ -4,10 +4,21 @@ mod demo;
 
 use std::process::ExitCode;
 
+use clap::Parser;
 use peregrine::prelude::*;
+use peregrine::{Flags, Options};
+
+/// The command line.
+#[derive(Parser)]
+#[command(name = "peregrine", version, about = "Serves the demo application of Peregrine over HTTP")]
+#[command(after_help = demo::ROUTES, max_term_width = 110)]
+struct CommandLine {
+    #[command(flatten)]
+    flags: Flags,
+}
 
 fn main() -> ExitCode {
-    match serve() {
+    match serve(CommandLine::parse().flags) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("peregrine: {error}");
@@ -16,8 +27,10 @@ fn main() -> ExitCode {
     }
 }
 
-fn serve() -> Result<()> {
-    let mut app = App::from_args()?;
+fn serve(flags: Flags) -> Result<()> {
+    let mut options = Options::default();
+    flags.apply(&mut options);
+    let mut app = App::with_options(options);
     demo::map(&mut app);
     app.run()
 }

@@ -9,6 +9,13 @@ pub(crate) use router::Router;
 use crate::http::{Method, Request, Response};
 
 /// A handler: a function, or a closure that captures nothing.
+///
+/// It runs on the thread of the worker that received the request, and that worker's other connections wait for
+/// it meanwhile: a handler that blocks (on a lock, a file, a database) stops all of them. What takes long
+/// belongs on threads of its own, with the answer ready when it is asked for.
+///
+/// A panic is answered with 500 and ends the connection; the worker lives on. This needs `panic = "unwind"`,
+/// the default of every profile: with `abort` a panic ends the process.
 pub type Handler = fn(&Request, &mut Response);
 
 /// A set of methods, for a route that answers all of them.

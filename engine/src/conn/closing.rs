@@ -85,6 +85,16 @@ impl<D: Driver, S: Service> Connections<D, S> {
         }
     }
 
+    /// Resets and forgets every connection, with whatever is open on it: the driver is about to go.
+    pub(crate) fn abandon(&mut self) {
+        let keys: Vec<Key> = self.table.iter_keys().collect();
+        for key in keys {
+            let Some(connection) = self.table.remove(key) else { continue };
+            self.driver.abort(connection.info.socket);
+            self.driver.abandon(connection.info.socket);
+        }
+    }
+
     /// Ends every connection at once.
     pub(crate) fn end_all(&mut self) {
         let keys: Vec<Key> = self.table.iter_keys().collect();

@@ -143,12 +143,17 @@ impl<D: Driver, S: Service> Connections<D, S> {
             assembly.bytes.reserve_exact((expected - kept).min(have));
         }
         assembly.bytes.extend_from_slice(bytes);
-        let parked = sending && assembly.bytes.len() > PARKED_BYTES_MAX;
-        if parked && !connection.has(flag::PAUSED) {
-            connection.flags |= flag::PAUSED;
-            if connection.has(flag::RECEIVING) {
+        let assembly_bytes = assembly.bytes.len();
+        let parked = sending && assembly_bytes > PARKED_BYTES_MAX;
+        if parked && connection.has(flag::RECEIVING) {
+            // Said again should the kernel have missed it the first time.
+            let again = assembly_bytes > 4 * PARKED_BYTES_MAX;
+            if !connection.has(flag::PAUSED) || again {
                 self.driver.stop_receiving(connection.info.socket, key);
             }
+        }
+        if parked {
+            connection.flags |= flag::PAUSED;
         }
     }
 

@@ -33,6 +33,9 @@ impl Timers for Slab<Connection> {
     }
 }
 
+/// Receives that found no block are tried again after so long at the latest.
+const STARVED_MILLIS: u64 = 100;
+
 /// Below so many slots in memory it is not worth while to give any back.
 const SPARSE_SLOTS: u32 = 256;
 
@@ -47,6 +50,8 @@ pub(crate) struct Connections<D, S> {
     pub(super) machine: Machine,
     pub(super) spares: Assemblies,
     pub(super) starved: Vec<Key>,
+    /// Fewer connections than this are worth another trim.
+    trim_below: u32,
     pub(super) next_id: u64,
 }
 
@@ -66,6 +71,7 @@ impl<D: Driver, S: Service> Connections<D, S> {
             machine: Machine::new(simd, settings.machine),
             spares: Spare::new(SPARES_MAX),
             starved: Vec::new(),
+            trim_below: u32::MAX,
             next_id: settings.first_id,
             driver,
             settings,
@@ -94,6 +100,12 @@ impl<D: Driver, S: Service> Connections<D, S> {
             (Some(until), Some(due)) => Some(until.min(due)),
             (until, due) => until.or(due),
         };
+        // Blocks may come back without an event that tells of it.
+        let retry = (!self.starved.is_empty()).then(|| self.driver.now().millis + STARVED_MILLIS);
+        let until = match (until, retry) {
+            (Some(until), Some(retry)) => Some(until.min(retry)),
+            (until, retry) => until.or(retry),
+        };
         self.driver.turn(until)?;
         self.server.preamble.refresh(self.driver.now().unix_seconds);
         Ok(())
@@ -102,7 +114,8 @@ impl<D: Driver, S: Service> Connections<D, S> {
     /// Ends what is overdue. After the turn's events: what has arrived counts as in time.
     pub(crate) fn end_overdue(&mut self) {
         let now = self.driver.now().millis;
-        if self.wheel.next_due().is_some_and(|due| due <= now) {
+        // Without any deadline this only brings the wheel's position up to date.
+        if self.wheel.next_due().is_none_or(|due| due <= now) {
             while let Some(key) = self.wheel.pop_expired(&mut self.table, now) {
                 self.expire(key);
             }
@@ -164,13 +177,19 @@ impl<D: Driver, S: Service> Connections<D, S> {
         }
     }
 
-    /// Whether a good part of the memory for connections is not used.
-    pub(crate) fn is_sparse(&self) -> bool {
-        self.table.capacity_mapped() > SPARSE_SLOTS && self.table.len() < self.table.capacity_mapped() / 2
+    /// Whether a good part of the memory for connections is not used, and so much less than at the last
+    /// [`trim`](Self::trim) that another is worth while.
+    pub(crate) fn is_sparse(&mut self) -> bool {
+        let (len, capacity) = (self.table.len(), self.table.capacity_mapped());
+        if len >= capacity / 2 {
+            self.trim_below = u32::MAX;
+        }
+        capacity > SPARSE_SLOTS && len < capacity / 2 && len < self.trim_below
     }
 
     /// Gives memory back that an earlier peak has left. For quiet moments.
     pub(crate) fn trim(&mut self) {
+        self.trim_below = self.table.len() / 2;
         self.table.trim();
         self.driver.trim();
         if self.table.is_empty() {

@@ -44,7 +44,7 @@ impl BufferRing {
     pub(super) fn register(ring: &Ring, blocks: Blocks, entries: u16, group: u16) -> io::Result<Self> {
         assert!(entries.is_power_of_two(), "the kernel wants a power of two");
         let memory = Region::map(usize::from(entries) * size_of::<Entry>())?;
-        // SAFETY: [receive-ring] the region is as large as `entries` entries and is unmapped only after the
+        // SAFETY: RECEIVE-RING: the region is as large as `entries` entries and is unmapped only after the
         // ring is gone: `Uring` drops its ring first, and leaks the region when operations remain.
         unsafe { ring.register_buffers(memory.as_ptr().as_ptr(), entries, group)? };
         let target = INITIAL_TARGET.min(entries);
@@ -54,7 +54,7 @@ impl BufferRing {
     /// Lends blocks until as many are out as the demand of the last turn suggests, and publishes them.
     pub(super) fn refill(&mut self) {
         if self.used > self.target / 2 {
-            self.target = (self.target * 2).min(self.max);
+            self.target = self.target.saturating_mul(2).min(self.max);
         }
         self.used = 0;
         if self.lent >= self.target {
@@ -64,7 +64,7 @@ impl BufferRing {
             let Some(lease) = self.blocks.lease() else { break };
             self.put(lease);
         }
-        // SAFETY: [receive-ring] entry 0 is inside the region; the kernel reads its tail field atomically.
+        // SAFETY: RECEIVE-RING: entry 0 is inside the region; the kernel reads its tail field atomically.
         let tail = unsafe { AtomicU16::from_ptr(&raw mut (*self.entry(0).as_ptr()).tail) };
         tail.store(self.tail, Ordering::Release);
     }
@@ -73,7 +73,7 @@ impl BufferRing {
         let lent = lease.lend();
         let block = u16::try_from(lent.index).expect("the pool holds at most 65536 blocks");
         let entry = self.entry(self.tail & self.mask).as_ptr();
-        // SAFETY: [receive-ring] the entry is inside the region and, being beyond the published tail, not
+        // SAFETY: RECEIVE-RING: the entry is inside the region and, being beyond the published tail, not
         // read by the kernel. The fields are written one by one to leave the tail in entry 0 alone.
         unsafe {
             (*entry).address = lent.ptr as u64;
@@ -93,10 +93,11 @@ impl BufferRing {
 
     /// Takes back the block that a completion names.
     pub(super) fn take(&mut self, block: u16) -> Lease {
-        debug_assert!(self.lent > 0, "a completion names a block that was not lent");
+        // Even of the kernel: two leases of one block would show one client's bytes to another.
+        assert!(self.blocks.is_lent(u32::from(block)), "a completion names a block that was not lent");
         self.lent -= 1;
         self.used += 1;
-        // SAFETY: [lent-once] `put` lent the block, and the kernel names it in exactly one completion, after
+        // SAFETY: LENT-ONCE: `put` lent the block, and the kernel names it in exactly one completion, after
         // which it does not touch it.
         unsafe { self.blocks.reclaim(u32::from(block)) }
     }
@@ -108,7 +109,7 @@ impl BufferRing {
     pub(super) unsafe fn reclaim_all(&mut self) {
         for block in 0..self.blocks.stats().max {
             if self.lent > 0 && self.blocks.is_lent(block) {
-                // SAFETY: [lent-once] it is lent, and only `put` lends blocks of this pool; the kernel has
+                // SAFETY: LENT-ONCE: it is lent, and only `put` lends blocks of this pool; the kernel has
                 // finished with it, as the caller promises.
                 drop(unsafe { self.blocks.reclaim(block) });
                 self.lent -= 1;
@@ -117,10 +118,15 @@ impl BufferRing {
         debug_assert_eq!(self.lent, 0, "a lent block is lost");
     }
 
+    /// Takes note that a receive found no block: more are needed, whatever the count says.
+    pub(super) fn starve(&mut self) {
+        self.used = self.target;
+    }
+
     /// Whether a receive would find a block, now or after the next refill.
     pub(super) fn has_blocks(&self) -> bool {
-        let stats = self.blocks.stats();
-        self.lent > 0 || stats.leased + stats.lent < stats.max
+        // Not by counting: the system may refuse the memory for one that would be allowed.
+        self.lent > 0 || self.blocks.lease().is_some()
     }
 
     /// Blocks that the kernel holds now.
@@ -131,7 +137,7 @@ impl BufferRing {
 
     fn entry(&self, index: u16) -> NonNull<Entry> {
         debug_assert!(index <= self.mask);
-        // SAFETY: [receive-ring] the region holds `mask + 1` entries, page-aligned.
+        // SAFETY: RECEIVE-RING: the region holds `mask + 1` entries, page-aligned.
         unsafe { self.memory.as_ptr().cast::<Entry>().add(usize::from(index)) }
     }
 }

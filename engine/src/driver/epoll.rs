@@ -19,9 +19,9 @@ use std::mem;
 use peregrine_pool::{Blocks, Key, Slab};
 
 use super::{Driver, Errno, Event, Now, Received, SendBuffer};
-use crate::sys::{clock, socket};
 use crate::sys::epoll::{self as sys, Interest, Poller};
 use crate::sys::{Fd, wake::Waker};
+use crate::sys::{clock, socket};
 
 /// What the driver is made with.
 #[derive(Clone, Debug)]
@@ -438,8 +438,12 @@ impl Driver for Epoll {
     }
 
     fn has_receive_blocks(&self) -> bool {
-        let stats = self.blocks.stats();
-        stats.leased + stats.lent < stats.max
+        // Not by counting: the system may refuse the memory for one that would be allowed.
+        self.blocks.lease().is_some()
+    }
+
+    fn abandon(&mut self, socket: Fd) {
+        sys::close(socket);
     }
 
     fn trim(&mut self) {
@@ -528,7 +532,6 @@ fn is_of_one_connection(error: Errno) -> bool {
         libc::EINTR
             | libc::ECONNABORTED
             | libc::EPROTO
-            | libc::EPERM
             | libc::ENETDOWN
             | libc::ENOPROTOOPT
             | libc::EHOSTDOWN

@@ -101,6 +101,10 @@ pub(crate) trait Driver {
     /// Closes a socket on which nothing is open any more.
     fn close(&mut self, socket: Fd);
 
+    /// Closes a socket whatever is open on it, of which nothing more will be told. Only for before the driver
+    /// is dropped.
+    fn abandon(&mut self, socket: Fd);
+
     /// Starts what was queued, then waits until something completes or the monotonic clock shows `until`
     /// milliseconds; `Some(0)` does not wait. Returning early without an event is allowed.
     ///

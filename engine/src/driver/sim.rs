@@ -296,6 +296,8 @@ impl Driver for Sim {
 
     fn trim(&mut self) {}
 
+    fn abandon(&mut self, _socket: Fd) {}
+
     fn in_flight(&self) -> usize {
         self.state.borrow().in_flight()
     }

@@ -127,6 +127,12 @@ pub(crate) struct Uring {
     waker: Waker,
     wake_armed: bool,
     busy_poll_nanos: u64,
+    /// The length of a receive block.
+    block_bytes: u32,
+    /// Sends that there was no memory for, to be told as failed.
+    refused: Vec<Event>,
+    /// What has broken the ring: the next turn fails with it.
+    broken: Option<io::Error>,
     now: Now,
 }
 
@@ -178,6 +184,9 @@ impl Uring {
             waker: config.waker.clone(),
             wake_armed: false,
             busy_poll_nanos: u64::from(config.busy_poll_micros) * 1000,
+            block_bytes: u32::try_from(config.receive_blocks.stats().block_bytes).unwrap_or(u32::MAX),
+            refused: Vec::new(),
+            broken: None,
             now: clock::now(),
         };
         driver.mode = driver.probe_receive(modes).map_err(refused("receive into provided buffers"))?;
@@ -239,8 +248,7 @@ impl Uring {
     unsafe fn push(&mut self, entry: &squeue::Entry) {
         // SAFETY: promised by the caller.
         if let Err(error) = unsafe { self.ring.push(entry) } {
-            // Only a broken ring comes here; the next turn meets the same error and ends the worker.
-            debug_assert!(false, "the ring takes no operations: {error}");
+            self.broken = Some(error);
         }
     }
 
@@ -307,7 +315,10 @@ impl Uring {
         let outcome = match (result, lease) {
             (len, Some(lease)) if len > 0 => Received::Data { lease, len: len.cast_unsigned() },
             (0, _) => Received::Eof,
-            (error, _) if error == -libc::ENOBUFS => Received::Starved,
+            (error, _) if error == -libc::ENOBUFS => {
+                self.buffers.starve();
+                Received::Starved
+            }
             (error, _) if error == -libc::ECANCELED => Received::Stopped,
             (error, _) => Received::Failed(Errno(-error)),
         };
@@ -339,6 +350,9 @@ impl Uring {
             }
             Op::Wake => {
                 self.wake_armed = cqueue::more(completion.flags());
+                if completion.result() < 0 && completion.result() != -libc::ECANCELED {
+                    self.broken = Some(io::Error::from_raw_os_error(-completion.result()));
+                }
                 self.waker.drain();
                 Some(Event::Woken)
             }
@@ -379,8 +393,9 @@ impl Driver for Uring {
         unsafe { self.push(&entry.user_data(Op::Accept.tag(u64::from(listener)))) };
     }
 
-    fn stop_accepting(&mut self, _socket: Fd, listener: u32) {
-        self.cancel(types::CancelBuilder::user_data(Op::Accept.tag(u64::from(listener))).all());
+    fn stop_accepting(&mut self, socket: Fd, _listener: u32) {
+        // By descriptor: on some kernels the look-up by user data misses a multishot operation.
+        self.cancel(types::CancelBuilder::fd(types::Fd(socket.0)).all());
     }
 
     fn receive(&mut self, socket: Fd, key: Key) {
@@ -388,13 +403,14 @@ impl Driver for Uring {
         let socket = types::Fd(socket.0);
         let entry = match mode {
             ReceiveMode::Multishot => opcode::RecvMulti::new(socket, GROUP).build(),
-            ReceiveMode::Single => opcode::Recv::new(socket, std::ptr::null_mut(), 0)
+            // With its length: before Linux 6.0 a length of 0 is not the block's.
+            ReceiveMode::Single => opcode::Recv::new(socket, std::ptr::null_mut(), self.block_bytes)
                 .buf_group(GROUP)
                 .build()
                 .flags(squeue::Flags::BUFFER_SELECT),
         };
         self.receiving += 1;
-        // SAFETY: [receive-ring] names no memory but the group's blocks, which the driver owns.
+        // SAFETY: RECEIVE-RING: names no memory but the group's blocks, which the driver owns.
         unsafe { self.push(&entry.user_data(Op::Receive.tag(key.pack()))) };
     }
 
@@ -413,8 +429,13 @@ impl Driver for Uring {
             })
         });
         let in_flight = InFlight { connection: key, buffer, message };
-        let Ok(slot) = self.sends.insert(in_flight) else {
-            unreachable!("one send per connection, and fewer connections than slots")
+        let slot = match self.sends.insert(in_flight) {
+            Ok(slot) => slot,
+            Err(InFlight { buffer, message, .. }) => {
+                self.spare_messages.extend(message);
+                self.refused.push(Event::Sent { key, buffer, result: Err(Errno(libc::ENOMEM)) });
+                return;
+            }
         };
         let in_flight = self.sends.get_mut(slot).expect("just inserted");
         let block = in_flight.buffer.block();
@@ -433,7 +454,7 @@ impl Driver for Uring {
                 opcode::Send::new(socket, block.as_ptr(), len).flags(flags).build()
             }
         };
-        // SAFETY: [lent-until-final] block, payload and message live in the table of sends until the
+        // SAFETY: LENT-UNTIL-FINAL: block, payload and message live in the table of sends until the
         // completion takes them out; boxes and leases do not move their memory.
         unsafe { self.push(&entry.user_data(Op::Send.tag(slot.pack()))) };
     }
@@ -457,13 +478,16 @@ impl Driver for Uring {
 
     fn turn(&mut self, until: Option<u64>) -> io::Result<()> {
         self.arm_wake();
-        self.work(until)
+        if let Some(error) = self.broken.take() {
+            return Err(error);
+        }
+        self.work(if self.refused.is_empty() { until } else { Some(0) })
     }
 
     #[inline]
     fn next(&mut self) -> Option<Event> {
         loop {
-            let completion = self.ring.next()?;
+            let Some(completion) = self.ring.next() else { return self.refused.pop() };
             if let Some(event) = self.event(&completion) {
                 return Some(event);
             }
@@ -476,6 +500,11 @@ impl Driver for Uring {
 
     fn has_receive_blocks(&self) -> bool {
         self.buffers.has_blocks()
+    }
+
+    fn abandon(&mut self, socket: Fd) {
+        // Behind the cancellation in the queue, so that the number is not another's before it is through.
+        self.close(socket);
     }
 
     fn trim(&mut self) {
@@ -497,7 +526,7 @@ impl Drop for Uring {
         self.wind_up();
         let is_idle = self.in_flight() == 0;
         // SAFETY: the fields are not used again, in whichever way this ends. The memory of operations goes
-        // only when there are none; [receive-ring] then nothing picks or fills a receive block either, the
+        // only when there are none; RECEIVE-RING: then nothing picks or fills a receive block either, the
         // more so as the ring is closed first.
         unsafe {
             ManuallyDrop::drop(&mut self.ring);

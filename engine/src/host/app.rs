@@ -49,8 +49,10 @@ impl App {
     /// code says in [`configure`](Self::configure). `--help` and flags that do not exist end the process, as
     /// users expect of a command.
     ///
+    /// For flags of your own beside these, or a `--version`, see [`Flags`](crate::Flags).
+    ///
     /// # Errors
-    /// None today; configuration files will bring some.
+    /// This version has none to report.
     #[cfg(feature = "cli")]
     pub fn from_args() -> Result<Self> {
         Ok(Self { flags: Some(super::Flags::from_args()), ..Self::default() })
@@ -74,6 +76,10 @@ impl App {
 
     /// Answers GET, and HEAD with the same head, for paths that match `template`: `/users/{id}` captures one
     /// segment, `/files/{*rest}` the rest of the path. Templates are checked at the start.
+    ///
+    /// Paths are case-sensitive, and `/users/` is another path than `/users`. Neither `{id}` nor `{*rest}`
+    /// matches nothing: `/files/{*rest}` does not match `/files/`. A path that has routes, but none for the
+    /// method, is answered with 405 and `Allow`.
     pub fn get(&mut self, template: &str, handler: Handler) -> &mut Self {
         self.route(Methods::One(Method::Get), template, handler)
     }
@@ -113,13 +119,25 @@ impl App {
         self.route(Methods::Any, template, handler)
     }
 
-    /// Answers what no template matches, instead of 404.
+    /// Answers what no template matches, instead of 404. It does not get the requests whose path matches but
+    /// whose method does not: these are answered with 405.
     pub fn fallback(&mut self, handler: Handler) -> &mut Self {
         self.fallback = Some(handler);
         self
     }
 
-    fn effective_options(&self) -> Options {
+    /// The options that the server would start with now: the defaults, what the code has set, and over that
+    /// the environment and the command line of [`from_args`](Self::from_args). For what an application decides
+    /// by them:
+    ///
+    /// ```
+    /// let mut app = peregrine::App::new();
+    /// if app.configuration().environment == "Development" {
+    ///     app.get("/debug", |request, response| response.text(request.target()));
+    /// }
+    /// ```
+    #[must_use]
+    pub fn configuration(&self) -> Options {
         let mut options = self.options.clone();
         #[cfg(feature = "cli")]
         if let Some(flags) = self.flags.clone() {
@@ -138,11 +156,12 @@ impl App {
     /// # Errors
     /// Why it could not start, in one sentence; or that a worker failed.
     pub fn run(&self) -> Result<()> {
-        server::run(self.effective_options(), &self.compile()?)
+        server::run(self.configuration(), &self.compile()?)
     }
 
-    /// Serves in the background, without printing and without touching signals. Returns once connections
-    /// are accepted.
+    /// Serves in the background, without start-up lines and without touching signals. Returns once connections
+    /// are accepted. What [`run`](Self::run) would warn of is in [`Server::warnings`]; a handler that fails is
+    /// still reported on standard error, by its panic or by why its response could not be sent.
     ///
     /// ```
     /// use peregrine::{App, Options};
@@ -160,6 +179,6 @@ impl App {
     /// # Errors
     /// Why it could not start, in one sentence.
     pub fn start(&self) -> Result<Server> {
-        Server::start(self.effective_options(), &self.compile()?)
+        Server::start(self.configuration(), &self.compile()?)
     }
 }

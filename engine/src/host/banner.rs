@@ -17,9 +17,9 @@ pub(crate) fn print_shutdown() {
     to_stdout(|out| writeln!(out, "Application is shutting down..."));
 }
 
-/// Shows a memory plan on standard output.
+/// Shows a memory plan on standard output, and what it does not cover.
 pub(crate) fn print_plan(plan: &impl fmt::Display) {
-    to_stdout(|out| writeln!(out, "{plan}"));
+    to_stdout(|out| writeln!(out, "{plan}{NOT_PLANNED}"));
 }
 
 /// Says on standard error what is not as it was asked for, but no reason to stop.
@@ -29,6 +29,9 @@ pub(crate) fn print_warnings(warnings: &[String]) {
         let _ = writeln!(out, "warning: {warning}");
     }
 }
+
+const NOT_PLANNED: &str = "The total is what is accounted for. Not in it: the program and its threads' stacks, \
+                           what handlers hold, larger responses, and the sockets' buffers in the kernel.";
 
 fn write_started(
     out: &mut dyn Write,

@@ -5,6 +5,7 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
+use super::options::DriverChoice;
 use super::placement::CpuList;
 
 pub(crate) type Result<T, E = StartError> = std::result::Result<T, E>;
@@ -128,8 +129,17 @@ pub enum StartError {
         /// What is wrong with it.
         problem: String,
     },
+    /// A worker cannot be kept to its CPUs.
+    Affinity {
+        /// The worker.
+        worker: usize,
+        /// What the kernel said.
+        source: io::Error,
+    },
     /// No worker can serve: the kernel refuses the drivers that were allowed.
     NoDriver {
+        /// What was asked for.
+        choice: DriverChoice,
         /// What was refused, and the kernel's answer.
         problem: String,
     },
@@ -219,9 +229,15 @@ impl fmt::Display for StartError {
             }
             Self::System { attempt, source } => write!(f, "Failed to {attempt}: {source}."),
             Self::Route { pattern, problem } => write!(f, "Invalid route '{pattern}': {problem}."),
-            Self::NoDriver { problem } => {
+            Self::Affinity { worker, source } => write!(
+                f,
+                "Failed to keep worker {worker} to its CPUs: {source}. They may have changed since the start: \
+                 try again, or use --no-pin without --cpus."
+            ),
+            Self::NoDriver { choice: DriverChoice::IoUring, problem } => {
                 write!(f, "No worker could start: {problem}. Choose another with --driver auto.")
             }
+            Self::NoDriver { problem, .. } => write!(f, "No worker could start: {problem}."),
             Self::WorkerFailed { problem } => {
                 write!(f, "A worker failed and the server was drained: {problem}.")
             }
@@ -238,9 +254,10 @@ impl fmt::Debug for StartError {
 impl Error for StartError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
-            Self::Bind { source, .. } | Self::ContentRoot { source, .. } | Self::System { source, .. } => {
-                Some(source)
-            }
+            Self::Affinity { source, .. }
+            | Self::Bind { source, .. }
+            | Self::ContentRoot { source, .. }
+            | Self::System { source, .. } => Some(source),
             _ => None,
         }
     }
@@ -273,6 +290,19 @@ mod tests {
             "Cannot pin 5 workers to CPUs 0-1,4: there are only 3. Lower --workers, or let them share the \
              CPUs with --no-pin."
         );
+    }
+
+    #[test]
+    fn another_driver_is_advised_only_if_there_is_one() {
+        let refused =
+            |choice| StartError::NoDriver { choice, problem: "epoll: denied".to_owned() }.to_string();
+        let advice = " Choose another with --driver auto.";
+        assert_eq!(refused(DriverChoice::IoUring), format!("No worker could start: epoll: denied.{advice}"));
+        assert_eq!(refused(DriverChoice::Auto), "No worker could start: epoll: denied.");
+        assert_eq!(refused(DriverChoice::Epoll), "No worker could start: epoll: denied.");
+        let affinity = StartError::Affinity { worker: 3, source: denied() };
+        let begin = "Failed to keep worker 3 to its CPUs: permission denied. ";
+        assert!(affinity.to_string().starts_with(begin), "{affinity}");
     }
 
     fn denied() -> io::Error {

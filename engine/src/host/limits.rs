@@ -19,19 +19,19 @@ pub struct Limits {
     /// The longest request line, in bytes, its line ending included. Default 8192 (Kestrel's
     /// `MaxRequestLineSize`; nginx's as well).
     ///
-    /// A longer one is answered with 414 and the connection is closed.
+    /// A longer one is answered with 414 and the connection is closed. Above 4 GiB it counts as 4 GiB.
     pub max_request_line_size: usize,
 
     /// All header fields of a request together, in bytes, line endings included; a chunked body's trailers
     /// draw on the same budget. Default 32 768 (Kestrel's `MaxRequestHeadersTotalSize`).
     ///
-    /// A larger head is answered with 431 and the connection is closed.
+    /// A larger head is answered with 431 and the connection is closed. Above 4 GiB it counts as 4 GiB.
     pub max_request_headers_total_size: usize,
 
     /// The number of header fields of a request, trailers included. Default 100 (Kestrel's
     /// `MaxRequestHeaderCount`; Apache's as well).
     ///
-    /// One field more is answered with 431 and the connection is closed.
+    /// One field more is answered with 431 and the connection is closed. Above 65,535 it counts as that.
     pub max_request_header_count: usize,
 
     /// The largest request body, in bytes; `None` lifts the limit. Default 30 000 000 (Kestrel's
@@ -45,6 +45,10 @@ pub struct Limits {
     /// `KeepAliveTimeout`), a little more than the two minutes that clients keep idle connections for.
     ///
     /// After that the connection is closed without a response. Timeouts are kept to the second.
+    ///
+    /// It is also how long a body may stall that has not arrived whole, and a send that its peer does not
+    /// take: whenever some bytes have moved the time begins anew. A connection that has stalled for longer is
+    /// ended, without an answer to its incomplete request.
     pub keep_alive_timeout: Duration,
 
     /// How long the head of a request may take, from its first byte to its last. Default 30 s (Kestrel's

@@ -288,6 +288,8 @@ mod tests {
     use std::net::{TcpListener, TcpStream};
     use std::os::unix::net::UnixStream;
     use std::path::PathBuf;
+    use std::process;
+    use std::sync::atomic::{AtomicU8, Ordering};
 
     use super::*;
 
@@ -301,8 +303,40 @@ mod tests {
         bind(endpoints, 2, 16).unwrap_err().to_string()
     }
 
+    fn has_ipv6() -> bool {
+        TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).is_ok()
+    }
+
+    /// Says why a test proves less here.
+    fn skip(why: &str) {
+        eprintln!("skipped: {why}");
+    }
+
+    /// An address on which nobody listens, nor will: no other process nor test uses its loopback address.
+    fn free_address() -> SocketAddr {
+        static COUNT: AtomicU8 = AtomicU8::new(0);
+        let [_, _, high, low] = process::id().to_be_bytes();
+        let own = Ipv4Addr::new(127, 78 + COUNT.fetch_add(1, Ordering::Relaxed), high, low);
+        TcpListener::bind((own, 0)).unwrap().local_addr().unwrap()
+    }
+
+    /// A binder that has bound these addresses, as far as it knows.
+    fn binder(addresses: Vec<SocketAddr>) -> Binder {
+        let bound = Bound {
+            urls: Vec::new(),
+            addresses,
+            per_worker: vec![Vec::new()],
+            warnings: Vec::new(),
+            files: SocketFiles::default(),
+        };
+        Binder { backlog: 1, bound }
+    }
+
     #[test]
     fn every_worker_gets_every_endpoint_under_the_chosen_ports() {
+        if !has_ipv6() {
+            return skip("this machine has no IPv6");
+        }
         let bound = bind(&[V4, Endpoint::Any { port: 0 }, Endpoint::Localhost { port: 0 }], 3, 16).unwrap();
         assert_eq!(bound.warnings, [""; 0]);
         assert_eq!(bound.addresses.len(), 4, "localhost is two addresses");
@@ -340,8 +374,26 @@ mod tests {
     }
 
     #[test]
+    fn without_ipv6_every_worker_gets_what_is_left() {
+        if has_ipv6() {
+            return skip("this machine has IPv6");
+        }
+        let bound = bind(&[V4, Endpoint::Any { port: 0 }, Endpoint::Localhost { port: 0 }], 3, 16).unwrap();
+        assert_eq!(bound.warnings.len(), 2, "{:?}", bound.warnings);
+        let ports: Vec<u16> = bound.addresses.iter().map(SocketAddr::port).collect();
+        let expected = [
+            format!("http://127.0.0.1:{}", ports[0]),
+            format!("http://0.0.0.0:{}", ports[1]),
+            format!("http://localhost:{}", ports[2]),
+        ];
+        assert_eq!(bound.urls, expected);
+        assert!(bound.per_worker.iter().all(|listeners| listeners.len() == 3));
+    }
+
+    #[test]
     fn localhost_fails_when_either_loopback_is_in_use() {
-        for taken in ["127.0.0.1:0", "[::1]:0"] {
+        let loopbacks: &[&str] = if has_ipv6() { &["127.0.0.1:0", "[::1]:0"] } else { &["127.0.0.1:0"] };
+        for taken in loopbacks {
             let other = TcpListener::bind(taken).unwrap();
             let port = other.local_addr().unwrap().port();
             let refused = bind_one(Endpoint::Localhost { port }).unwrap_err();
@@ -351,16 +403,28 @@ mod tests {
 
     #[test]
     fn an_address_that_is_named_twice_is_its_own_holder() {
-        // A port that was free a moment ago.
-        let port = bind_one(V4).unwrap().addresses[0].port();
-        let twice = Endpoint::Localhost { port };
+        let address = free_address();
+        let twice = Endpoint::Ip(address);
         assert_eq!(
             refusal(&[twice.clone(), twice]),
             format!(
-                "Failed to bind to address http://localhost:{port}: address already in use by \
-                 http://127.0.0.1:{port}, on which this server listens too. Name each address once."
+                "Failed to bind to address http://{address}: address already in use by http://{address}, on \
+                 which this server listens too. Name each address once."
             )
         );
+    }
+
+    #[test]
+    fn an_address_within_a_wider_endpoint_is_its_holder() {
+        let v4 = SocketAddr::from((Ipv4Addr::LOCALHOST, 80));
+        let v6 = SocketAddr::from((Ipv6Addr::LOCALHOST, 80));
+        for (bound, holder) in [(v4, "http://127.0.0.1:80"), (v6, "http://[::1]:80")] {
+            for endpoint in [Endpoint::Localhost { port: 80 }, Endpoint::Any { port: 80 }] {
+                assert_eq!(binder(vec![bound]).holder(&endpoint, 80).as_deref(), Some(holder), "{endpoint}");
+                assert_eq!(binder(vec![bound]).holder(&endpoint, 81), None, "{endpoint}");
+            }
+        }
+        assert_eq!(binder(vec![v4]).holder(&Endpoint::Ip(v6), 80), None);
     }
 
     #[test]
@@ -374,21 +438,14 @@ mod tests {
     #[test]
     fn one_failing_endpoint_leaves_none_open() {
         let holder = bind_one(V4).unwrap();
-        let free = bind_one(V4).unwrap().addresses[0];
+        let free = free_address();
         bind(&[Endpoint::Ip(free), Endpoint::Ip(holder.addresses[0])], 2, 16).unwrap_err();
         TcpStream::connect(free).expect_err("nobody listens");
     }
 
     #[test]
     fn failures_are_told_apart() {
-        let bound = Bound {
-            urls: Vec::new(),
-            addresses: Vec::new(),
-            per_worker: vec![Vec::new()],
-            warnings: Vec::new(),
-            files: SocketFiles::default(),
-        };
-        let binder = Binder { backlog: 1, bound };
+        let binder = binder(Vec::new());
         let fail = |port, errno| {
             let source = io::Error::from_raw_os_error(errno);
             binder.failure(&Endpoint::Localhost { port }, port, source)
@@ -403,7 +460,9 @@ mod tests {
 
     #[test]
     fn a_backlog_above_the_kernels_cap_is_told() {
-        let cap = read_number("/proc/sys/net/core/somaxconn").unwrap();
+        let Some(cap) = read_number("/proc/sys/net/core/somaxconn") else {
+            return skip("this kernel does not tell its cap");
+        };
         let warnings = |backlog| bind(&[V4], 1, backlog).unwrap().warnings;
         assert_eq!(warnings(cap), [""; 0]);
         let told = warnings(cap + 1);

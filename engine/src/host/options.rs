@@ -65,7 +65,8 @@ pub struct Options {
     /// than a CPU quota of the control group has time for.
     pub workers: Option<usize>,
 
-    /// The CPUs that workers may use, e.g. `"0-3,8".parse()?`. Default: all that this process may use.
+    /// The CPUs that workers may use, e.g. `"0-3,8".parse()?`; not none. Default: all that this process may
+    /// use.
     pub cpus: Option<CpuList>,
 
     /// Whether each worker keeps to one CPU. Default true; a quota of the control group below the number of
@@ -83,13 +84,17 @@ pub struct Options {
 
     /// How long a worker without work looks for completions before it sleeps. Default 0: not at all. Some
     /// tens of microseconds shorten responses on a machine that has nothing else to do, and cost its CPUs.
+    /// Counted in whole microseconds, 2³² - 1 (71 minutes) at most.
     pub busy_poll: Duration,
 
-    /// The directory that the application's files are relative to. Default: the current directory.
+    /// The directory that the application's files are relative to. Default: the current directory. The engine
+    /// checks that there is one and shows it; handlers learn it from
+    /// [`App::configuration`](crate::App::configuration).
     pub content_root: PathBuf,
 
     /// The name of the environment that this server runs in, by convention `Development`, `Staging` or
-    /// `Production`. Default `Production`.
+    /// `Production`. Default `Production`. The engine only shows it; what differs by it is for the application,
+    /// which reads it from [`App::configuration`](crate::App::configuration).
     pub environment: String,
 
     /// Whether responses carry `Server: peregrine`. Default true (Kestrel's `AddServerHeader`).

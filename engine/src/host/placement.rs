@@ -13,7 +13,7 @@ use crate::sys::cpu;
 /// CPU numbers beyond this are taken for a slip of the finger; no kernel is built for as many.
 const CPU_MAX: usize = (1 << 20) - 1;
 
-/// A set of CPUs, read and shown as `0-3,8`.
+/// A set of CPUs, read and shown as `0-3,8`. A server refuses to start with an empty one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CpuList(Vec<usize>);
 
@@ -153,6 +153,10 @@ pub(crate) fn place(options: &Options, machine: &Machine) -> Result<Placement> {
     let cpus: Vec<usize> = match &options.cpus {
         None => machine.cpus.clone(),
         Some(chosen) => {
+            if chosen.as_slice().is_empty() {
+                let problem = "it is empty".to_owned();
+                return Err(StartError::InvalidCpuList { list: String::new(), problem });
+            }
             if let Some(&cpu) = chosen.as_slice().iter().find(|cpu| !machine.cpus.contains(cpu)) {
                 return Err(StartError::CpuNotAllowed { cpu, allowed: machine.cpus.clone().into() });
             }
@@ -271,6 +275,15 @@ mod tests {
         assert_eq!(
             place(&options, &machine(None)).unwrap_err().to_string(),
             "CPU 8 is not one that this process may use. Those are: 0-7."
+        );
+    }
+
+    #[test]
+    fn no_cpu_at_all_is_refused() {
+        let options = Options { cpus: Some(Vec::new().into()), ..Options::default() };
+        assert_eq!(
+            place(&options, &machine(None)).unwrap_err().to_string(),
+            "Invalid list of CPUs '': it is empty. Write numbers and ranges with commas, e.g. 0-3,8."
         );
     }
 

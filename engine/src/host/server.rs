@@ -1,10 +1,12 @@
 //! A running server: its workers as one thing, to be drained and waited for.
 
+use std::cmp::Reverse;
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc;
-use std::thread::JoinHandle;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use super::error::{Result, StartError};
@@ -22,6 +24,7 @@ use crate::sys::wake::Waker;
 const DESCRIPTORS_MIN: u64 = 64;
 
 /// A running server, as [`App::start`](crate::App::start) returns it. Dropping it ends it at once.
+#[must_use = "dropping a server ends it at once"]
 pub struct Server {
     urls: Vec<String>,
     addresses: Vec<SocketAddr>,
@@ -65,7 +68,18 @@ impl Server {
         };
         let ended = Waker::new().map_err(system("make an eventfd"))?;
         let (ready, readiness) = mpsc::channel();
-        let mut workers = Vec::with_capacity(count);
+        // Complete but for its workers, so that a start which fails midway ends those that run.
+        let mut server = Self {
+            urls,
+            addresses,
+            warnings,
+            driver: String::new(),
+            workers: Vec::with_capacity(count),
+            control,
+            ended,
+            shutdown_timeout: options.shutdown_timeout,
+            _files: files,
+        };
         for (index, listeners) in per_worker.into_iter().enumerate() {
             let waker = Waker::new().map_err(system("make an eventfd"))?;
             let plan = Plan {
@@ -73,17 +87,16 @@ impl Server {
                 options: Arc::clone(&options),
                 listeners,
                 router: router.clone(),
-                control: Arc::clone(&control),
+                control: Arc::clone(&server.control),
                 waker: waker.clone(),
             };
-            let (ready, ended, placement) = (ready.clone(), ended.clone(), Arc::clone(&placement));
-            let thread = std::thread::Builder::new()
+            let (ready, ended, placement) = (ready.clone(), server.ended.clone(), Arc::clone(&placement));
+            let thread = thread::Builder::new()
                 .name(format!("peregrine-{index}"))
                 .spawn(move || {
                     let _rings = RingsWhenDropped(ended);
-                    let unplaced = placement.enter(index).map_err(|error| format!("CPU affinity: {error}"));
-                    if let Err(problem) = unplaced {
-                        let _ = ready.send(Err(problem));
+                    if let Err(source) = placement.enter(index) {
+                        let _ = ready.send(Err(StartError::Affinity { worker: index, source }));
                         return Ok(());
                     }
                     plan.run(|outcome| {
@@ -91,20 +104,9 @@ impl Server {
                     })
                 })
                 .map_err(system("start a thread"))?;
-            workers.push(RunningWorker { thread, waker });
+            server.workers.push(RunningWorker { thread, waker });
         }
         drop(ready);
-        let mut server = Self {
-            urls,
-            addresses,
-            warnings,
-            driver: String::new(),
-            workers,
-            control,
-            ended,
-            shutdown_timeout: options.shutdown_timeout,
-            _files: files,
-        };
         server.driver = server.await_readiness(&readiness, &placement)?;
         Ok(server)
     }
@@ -112,20 +114,12 @@ impl Server {
     /// Waits until every worker serves; one that cannot ends them all.
     fn await_readiness(
         &self,
-        readiness: &mpsc::Receiver<std::result::Result<String, String>>,
+        readiness: &mpsc::Receiver<Result<String>>,
         placement: &Placement,
     ) -> Result<String> {
-        let mut driver = String::new();
-        for _ in &self.workers {
-            driver = match readiness.recv() {
-                Ok(Ok(driver)) => driver,
-                Ok(Err(problem)) => return Err(StartError::NoDriver { problem }),
-                Err(_) => {
-                    return Err(StartError::NoDriver { problem: "a worker ended at its start".to_owned() });
-                }
-            };
-        }
-        Ok(format!("{driver}, {placement}"))
+        let gone = |_| StartError::WorkerFailed { problem: "it ended at its start".to_owned() };
+        let drivers = self.workers.iter().map(|_| readiness.recv().map_err(gone)?);
+        Ok(format!("{}, {placement}", summary(drivers.collect::<Result<_>>()?)))
     }
 
     /// The URLs that it listens on, with the ports that the kernel chose for port 0.
@@ -144,6 +138,13 @@ impl Server {
     #[must_use]
     pub fn driver(&self) -> &str {
         &self.driver
+    }
+
+    /// What is not as it was asked for, but no reason to stop, one sentence each: a capped backlog, an address
+    /// that could only be listened on in part. [`App::run`](crate::App::run) prints these, a start does not.
+    #[must_use]
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
     }
 
     /// Drains and waits: no new connections, open requests are finished and answered with
@@ -186,6 +187,34 @@ impl Drop for Server {
     }
 }
 
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("Server");
+        shown.field("urls", &self.urls).field("driver", &self.driver).finish_non_exhaustive()
+    }
+}
+
+/// The workers' drivers in one line: the one of all of them, or how many workers have which.
+fn summary(mut drivers: Vec<String>) -> String {
+    drivers.sort_unstable();
+    let mut groups: Vec<&[String]> = drivers.chunk_by(|one, next| one == next).collect();
+    groups.sort_by_key(|group| Reverse(group.len()));
+    match groups[..] {
+        [group] => group[0].clone(),
+        _ => {
+            let workers = |first| match (first, groups[0].len()) {
+                (true, 1) => " worker",
+                (true, _) => " workers",
+                (false, _) => "",
+            };
+            let shown = groups.iter().enumerate();
+            let shown =
+                shown.map(|(index, group)| format!("{} for {}{}", group[0], group.len(), workers(index == 0)));
+            shown.collect::<Vec<_>>().join(", ")
+        }
+    }
+}
+
 /// Rings when the thread that holds it ends, however it ends.
 struct RingsWhenDropped(Waker);
 
@@ -209,6 +238,7 @@ pub(crate) fn run(options: Options, router: &Router) -> Result<()> {
     };
     // Before any thread is started, so that all of them inherit the mask.
     let signals = Signals::block().map_err(system("listen for signals"))?;
+    let drained = Waker::new().map_err(system("make an eventfd"))?;
     let environment = options.environment.clone();
     let content_root = options.content_root.clone();
     let server = Server::start(options, router)?;
@@ -218,8 +248,77 @@ pub(crate) fn run(options: Options, router: &Router) -> Result<()> {
     if let Wait::Signal(_) = wait {
         banner::print_shutdown();
     }
-    // A second Ctrl+C ends the process at once.
-    signals.restore_default().map_err(system("give the signals back"))?;
-    // A worker that has ended by itself takes the others along: what it served would be served no more.
-    server.shutdown()
+    thread::scope(|scope| {
+        // A second Ctrl+C ends the process at once.
+        let second = || {
+            if let Ok(Wait::Signal(signal)) = signals.wait(&drained) {
+                signals.end_process(signal);
+            }
+        };
+        if thread::Builder::new().name("peregrine-end".to_owned()).spawn_scoped(scope, second).is_err() {
+            let _ = signals.restore_default();
+        }
+        // A worker that has ended by itself takes the others along: what it served would be served no more.
+        let outcome = server.shutdown();
+        drained.wake();
+        outcome
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::CpuList;
+
+    #[test]
+    fn the_driver_line_tells_workers_apart_only_if_they_differ() {
+        let line = |drivers: &[&str]| summary(drivers.iter().map(ToString::to_string).collect());
+        assert_eq!(line(&["io_uring (x)"; 4]), "io_uring (x)");
+        assert_eq!(
+            line(&["io_uring (x)", "epoll (y)", "io_uring (x)", "io_uring (x)"]),
+            "io_uring (x) for 3 workers, epoll (y) for 1"
+        );
+        assert_eq!(line(&["b", "a"]), "a for 1 worker, b for 1");
+    }
+
+    fn options() -> Options {
+        let urls = vec!["http://127.0.0.1:0".to_owned()];
+        Options { urls, workers: Some(2), pin: false, ..Options::default() }
+    }
+
+    fn router() -> Router {
+        Router::new(&[], None).unwrap()
+    }
+
+    #[test]
+    fn a_server_tells_what_it_is_and_what_is_not_as_asked() {
+        let server = Server::start(Options { backlog: u32::MAX >> 1, ..options() }, &router()).unwrap();
+        assert!(server.warnings()[0].starts_with("The backlog of "), "{:?}", server.warnings());
+        let shown = format!("{server:?}");
+        assert!(shown.starts_with("Server { urls: [\"http://127.0.0.1:"), "{shown}");
+        server.shutdown().unwrap();
+    }
+
+    #[test]
+    fn a_start_that_fails_midway_ends_the_workers_that_run() {
+        let mut server = Server::start(options(), &router()).unwrap();
+        let (address, bell) = (server.addresses[0], server.ended.clone());
+        // As far as a start comes whose last worker is missing.
+        let (ready, readiness) = mpsc::channel::<Result<String>>();
+        drop(ready);
+        let machine = Machine { cpus: vec![0], quota: None };
+        let placement = placement::place(&Options { pin: false, ..Options::default() }, &machine).unwrap();
+        let failed = server.await_readiness(&readiness, &placement).unwrap_err();
+        assert!(matches!(failed, StartError::WorkerFailed { .. }), "{failed}");
+        server.workers.truncate(2);
+        drop(server);
+        assert!(bell.drain(), "the workers have ended");
+        std::net::TcpStream::connect(address).expect_err("nobody listens");
+    }
+
+    #[test]
+    fn no_worker_starts_on_no_cpu() {
+        let none = Options { cpus: Some(CpuList::from(Vec::new())), ..options() };
+        assert!(matches!(Server::start(none, &router()), Err(StartError::InvalidCpuList { .. })));
+    }
 }

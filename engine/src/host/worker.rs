@@ -8,19 +8,20 @@ use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
-use peregrine_parser::{HeadLimits, Simd};
+use peregrine_parser::{Field, HeadLimits, Simd};
 use peregrine_pool::{BlockConfig, Blocks, MemoryPlan};
 
+use super::error::StartError;
 use super::listener::Listener;
 use super::options::{DriverChoice, Options};
 use crate::app::Router;
 use crate::conn::{CONNECTION_BYTES, Connections, Settings};
 use crate::driver::epoll::{self, Epoll};
-use crate::driver::uring::{self, Uring};
+use crate::driver::uring::{self, Refusal, Uring};
 use crate::driver::{Driver, Errno, Event};
 use crate::proto::h1::MachineLimits;
 use crate::sys::Fd;
-use crate::sys::ring::Rung;
+use crate::sys::ring::{self, Rung};
 use crate::sys::wake::Waker;
 
 /// Most requests fit one of these; most heads fit a quarter.
@@ -102,10 +103,12 @@ impl Plan {
     ///
     /// # Errors
     /// The driver has failed for good.
-    pub(super) fn run(self, ready: impl FnOnce(Result<String, String>)) -> io::Result<()> {
+    pub(super) fn run(self, ready: impl FnOnce(Result<String, StartError>)) -> io::Result<()> {
+        let choice = self.options.driver;
+        let no_driver = |problem| StartError::NoDriver { choice, problem };
         let receive_blocks = Blocks::new(RECEIVE_BLOCKS);
         let busy_poll_micros = u32::try_from(self.options.busy_poll.as_micros()).unwrap_or(u32::MAX);
-        let refusal = if self.options.driver == DriverChoice::Epoll {
+        let refusal = if choice == DriverChoice::Epoll {
             None
         } else {
             let config = uring::Config {
@@ -120,13 +123,13 @@ impl Plan {
                     ready(Ok(format!("io_uring ({})", driver.describe())));
                     return self.serve(driver);
                 }
-                Err(refusal) => Some(refusal),
+                Err(refusal) => Some(sentence(&refusal)),
             }
         };
         let why = match refusal {
             None => "as asked".to_owned(),
-            Some(refusal) if self.options.driver == DriverChoice::IoUring => {
-                ready(Err(refusal.to_string()));
+            Some(refusal) if choice == DriverChoice::IoUring => {
+                ready(Err(no_driver(refusal)));
                 return Ok(());
             }
             Some(refusal) => format!("io_uring refused: {refusal}"),
@@ -138,7 +141,7 @@ impl Plan {
                 self.serve(driver)
             }
             Err(error) => {
-                ready(Err(format!("epoll: {error}")));
+                ready(Err(no_driver(format!("epoll: {error}"))));
                 Ok(())
             }
         }
@@ -170,6 +173,14 @@ impl Plan {
     }
 }
 
+/// A refusal and what is known of its cause.
+fn sentence(Refusal { operation, error }: &Refusal) -> String {
+    match ring::refusal_hint(error) {
+        "" => format!("{operation}: {error}"),
+        hint => format!("{operation}: {error} ({hint})"),
+    }
+}
+
 fn millis(duration: std::time::Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
@@ -188,11 +199,32 @@ const SEND_BLOCKS: BlockConfig = BlockConfig {
     chunk_blocks: 16,
 };
 
-/// Adds up what `workers` workers may hold, for 10,000 idle connections and for as many that all send.
+/// What the queues of one ring take: 1024 submissions of 64 bytes and 16 Ki completions of 16, as `sys::ring`
+/// asks for them.
+const QUEUES_BYTES: usize = 1024 * 64 + 16 * 1024 * 16;
+
+/// An entry of the ring that lends receive blocks, the kernel's `struct io_uring_buf`.
+const LENT_BLOCK_BYTES: usize = 16;
+
+/// Adds up what the engine itself holds in `workers` workers and for 10,000 idle connections. What connections
+/// hold that are not idle is told in the notes, for nothing bounds how many these are.
 pub(super) fn memory_plan(options: &Options, workers: usize) -> MemoryPlan {
     let connections = 10_000;
     let head = options.limits.max_request_line_size + options.limits.max_request_headers_total_size;
+    let fields = options.limits.max_request_header_count * size_of::<Field>();
+    let (body, bodies) = match options.limits.max_request_body_size {
+        Some(most) => (most, "not in the total: up to this per connection whose body is incomplete"),
+        None => (0, "not in the total: no limit per connection whose body is incomplete"),
+    };
     let mut plan = MemoryPlan::new();
+    if options.driver != DriverChoice::Epoll {
+        plan.hold("rings' queues", QUEUES_BYTES, workers, "submissions and completions").hold(
+            "rings of receive blocks",
+            usize::from(RECEIVE_BLOCKS_MAX) * LENT_BLOCK_BYTES,
+            workers,
+            "what lends the blocks to the kernel",
+        );
+    }
     plan.hold(
         "receive blocks",
         RECEIVE_STRIDE_BYTES,
@@ -201,7 +233,9 @@ pub(super) fn memory_plan(options: &Options, workers: usize) -> MemoryPlan {
     )
     .hold("send blocks", SEND_STRIDE_BYTES, workers, "at least; one per connection with an open send")
     .hold("idle connections", CONNECTION_BYTES, connections, "for 10,000; by demand")
-    .hold("torn heads", head, workers, "one per worker; one per connection whose head is incomplete");
+    .hold("torn heads", head, workers, "one per worker; another per connection whose head is incomplete")
+    .hold("field tables", fields, workers, "one per worker; another per connection with a torn request")
+    .hold("request bodies", usize::try_from(body).unwrap_or(usize::MAX), 0, bodies);
     plan
 }
 
@@ -223,7 +257,7 @@ impl Listening {
     }
 }
 
-struct Worker<D> {
+struct Worker<D: Driver> {
     connections: Connections<D, Router>,
     listeners: Vec<Listening>,
     control: Arc<Control>,
@@ -231,6 +265,13 @@ struct Worker<D> {
     deadline: Option<u64>,
     /// When to give memory back.
     trim_at: Option<u64>,
+}
+
+impl<D: Driver> Drop for Worker<D> {
+    /// A worker that fails, or drains for too long, takes its connections with it.
+    fn drop(&mut self) {
+        self.connections.abandon();
+    }
 }
 
 impl<D: Driver> Worker<D> {
@@ -292,7 +333,8 @@ impl<D: Driver> Worker<D> {
             return;
         }
         match result {
-            Err(Errno(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM)) => {
+            // Whatever it is, asking again at once would meet it again: most of all a lack of descriptors.
+            Err(error) if !matches!(error.0, libc::ECONNABORTED | libc::EPROTO | libc::EINTR) => {
                 let now = self.connections.driver.now().millis;
                 self.listeners[number].resume_at = Some(now + ACCEPT_REST_MILLIS);
             }
@@ -305,7 +347,8 @@ impl<D: Driver> Worker<D> {
         let drain_millis = self.control.drain_millis.load(Ordering::Relaxed);
         self.deadline = Some(now.saturating_add(drain_millis));
         for number in 0..self.listeners.len() {
-            let listening = &self.listeners[number];
+            let listening = &mut self.listeners[number];
+            listening.resume_at = None;
             if listening.accepting {
                 self.connections.driver.stop_accepting(listening.socket(), number as u32);
             } else {
@@ -349,5 +392,34 @@ impl<D: Driver> Worker<D> {
             None if self.connections.is_sparse() => self.trim_at = Some(now + TRIM_MILLIS),
             _ => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_told_with_its_cause_if_that_is_known() {
+        let told = |errno| {
+            let error = io::Error::from_raw_os_error(errno);
+            sentence(&Refusal { operation: "io_uring_setup", error })
+        };
+        assert!(told(libc::EMFILE).ends_with(" (no descriptor is left)"));
+        assert!(told(libc::ENFILE).ends_with(" (no descriptor is left)"));
+        assert!(told(libc::EIO).ends_with("(os error 5)"), "nothing is known");
+    }
+
+    #[test]
+    fn the_plan_holds_rings_only_where_there_are_some_and_no_bodies_in_its_total() {
+        let mut options = Options::default();
+        let with_rings = memory_plan(&options, 2);
+        options.driver = DriverChoice::Epoll;
+        let without = memory_plan(&options, 2);
+        let rings = 2 * (QUEUES_BYTES + usize::from(RECEIVE_BLOCKS_MAX) * LENT_BLOCK_BYTES);
+        assert_eq!(with_rings.total_bytes() - without.total_bytes(), rings);
+        options.limits.max_request_body_size = None;
+        assert_eq!(memory_plan(&options, 2).total_bytes(), without.total_bytes());
+        assert!(without.to_string().contains("28.6 MiB"), "{without}");
     }
 }

@@ -6,7 +6,8 @@ use peregrine_pool::Payload;
 
 /// The bytes of a response body, handed over instead of copied.
 ///
-/// Small ones are copied behind the head all the same, because that costs less than a second part.
+/// Small ones, up to 8 KiB, are copied behind the head all the same, because that costs less than a second
+/// part.
 ///
 /// ```
 /// use peregrine::{Body, Request, Response};

@@ -42,7 +42,7 @@ impl<'a, 'b> Response<'a, 'b> {
     /// 500; [`try_field`](Self::try_field) tells instead.
     ///
     /// `Content-Type`, `Date` and `Server` replace what was there. `Connection: close` ends the connection
-    /// after this response. `Content-Length` is only used for responses that have no body of their own (to
+    /// after this response; other values of `Connection` are ignored. `Content-Length` is only used for responses that have no body of their own (to
     /// HEAD, and 304).
     pub fn field(&mut self, name: &str, value: impl AsRef<[u8]>) -> &mut Self {
         if let Err(failure) = self.try_field(name, value) {
@@ -75,7 +75,8 @@ impl<'a, 'b> Response<'a, 'b> {
         self.writer.write_body("application/octet-stream", bytes);
     }
 
-    /// A body that is handed over, and not copied if it is large.
+    /// A body that is handed over, and not copied if it is larger than 8 KiB. A `content_type` that may not be
+    /// sent makes the response a 500.
     pub fn body(&mut self, content_type: &str, body: impl Into<Body>) {
         if let Err(failure) = self.writer.set_payload(content_type, body.into().0) {
             self.writer.fail(failure);

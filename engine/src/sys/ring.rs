@@ -57,6 +57,12 @@ pub(crate) struct Ring {
     not_send: PhantomData<*const ()>,
 }
 
+/// How often the kernel may take nothing out of a full submission queue before that counts as broken.
+const PUSH_TRIES: u32 = 64;
+
+/// The longest wait, in milliseconds: 24 days. The kernel adds it to its clock, which must not overflow.
+const WAIT_MILLIS_MAX: u64 = i32::MAX as u64;
+
 const ENTER_GETEVENTS: u32 = 1;
 const ENTER_EXT_ARG: u32 = 1 << 3;
 const ENTER_REGISTERED_RING: u32 = 1 << 4;
@@ -168,13 +174,14 @@ impl Ring {
     /// # Errors
     /// Only when the queue is full and the kernel takes nothing out of it.
     pub(crate) unsafe fn push(&mut self, entry: &squeue::Entry) -> io::Result<()> {
-        loop {
+        for _ in 0..PUSH_TRIES {
             // SAFETY: promised by the caller.
             if unsafe { self.ring.submission().push(entry) }.is_ok() {
                 return Ok(());
             }
             self.enter(0, None)?;
         }
+        Err(io::Error::from_raw_os_error(libc::EBUSY))
     }
 
     /// Submits everything queued and waits until `want` completions are there or `timeout_millis` have
@@ -191,6 +198,7 @@ impl Ring {
         let (pointer, bytes) = match timeout_millis {
             None => (std::ptr::null(), 0),
             Some(millis) => {
+                let millis = millis.min(WAIT_MILLIS_MAX);
                 timespec.seconds = i64::try_from(millis / 1000).unwrap_or(i64::MAX);
                 timespec.nanos = (millis % 1000).cast_signed() * 1_000_000;
                 argument.timespec = (&raw const timespec) as u64;
@@ -245,14 +253,15 @@ impl Drop for Ring {
     }
 }
 
-/// Whether the kernel's administrator has switched io_uring off, as far as one can see; for messages.
+/// What is known of why a ring was refused, for messages; empty when nothing is.
 pub(crate) fn refusal_hint(error: &io::Error) -> &'static str {
     match error.raw_os_error() {
         Some(libc::EPERM) => "kernel.io_uring_disabled or a seccomp filter forbids it",
         Some(libc::ENOSYS) => "the kernel or the sandbox does not have it",
         Some(libc::ENOMEM) => "the locked-memory limit is too low",
-        Some(libc::EINVAL) => "the kernel is older than 5.19",
-        _ => "unexpected",
+        Some(libc::EINVAL) => "the kernel lacks a feature that was asked for; Linux 5.19 is the least",
+        Some(libc::EMFILE | libc::ENFILE) => "no descriptor is left",
+        _ => "",
     }
 }
 

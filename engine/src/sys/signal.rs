@@ -4,7 +4,6 @@
 //! from a descriptor by the one thread that waits for the end. `SIGPIPE` needs nothing: sends say
 //! `MSG_NOSIGNAL`.
 
-use std::fmt;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::ptr;
@@ -26,13 +25,13 @@ pub(crate) enum Signal {
     Quit,
 }
 
-impl fmt::Display for Signal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Interrupt => "SIGINT",
-            Self::Terminate => "SIGTERM",
-            Self::Quit => "SIGQUIT",
-        })
+impl Signal {
+    fn number(self) -> libc::c_int {
+        match self {
+            Self::Interrupt => libc::SIGINT,
+            Self::Terminate => libc::SIGTERM,
+            Self::Quit => libc::SIGQUIT,
+        }
     }
 }
 
@@ -107,6 +106,17 @@ impl Signals {
         }
         change_mask(libc::SIG_UNBLOCK, &set())?;
         Ok(())
+    }
+
+    /// Ends the process by a signal that has arrived, and by an exit code where that does nothing: the first
+    /// process of a container ignores what it has no handler for.
+    pub(crate) fn end_process(&self, signal: Signal) -> ! {
+        let _ = self.restore_default();
+        // SAFETY: takes an integer.
+        unsafe { libc::raise(signal.number()) };
+        // What a shell shows for a process that a signal has ended.
+        // SAFETY: takes an integer and runs no code of ours.
+        unsafe { libc::_exit(128 + signal.number()) }
     }
 
     fn next(&self) -> io::Result<Option<Signal>> {
@@ -208,21 +218,44 @@ mod tests {
         let signals = Signals::block().unwrap();
         raise(libc::SIGINT);
         assert_eq!(signals.wait(&Waker::new().unwrap()).unwrap(), Wait::Signal(Signal::Interrupt));
-        signals.restore_default().unwrap();
         raise(libc::SIGINT);
-        unreachable!("the second signal ends the process");
+        match signals.wait(&Waker::new().unwrap()).unwrap() {
+            Wait::Signal(signal) => signals.end_process(signal),
+            Wait::Woken => unreachable!("nobody wakes it"),
+        }
+    }
+
+    /// Runs the test above by itself, started by `launcher`.
+    fn child(launcher: &[&str]) -> Command {
+        let module = module_path!().split_once("::").unwrap().1;
+        let exe = std::env::current_exe().unwrap();
+        let mut command = match launcher {
+            [] => Command::new(exe),
+            [program, args @ ..] => {
+                let mut command = Command::new(program);
+                command.args(args).arg(exe);
+                command
+            }
+        };
+        command.args(["--ignored", "--exact", "--test-threads=1"]);
+        command.arg(format!("{module}::child_ends_by_the_second_signal"));
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        command
     }
 
     #[test]
     fn the_second_signal_ends_the_process() {
-        let module = module_path!().split_once("::").unwrap().1;
-        let status = Command::new(std::env::current_exe().unwrap())
-            .args(["--ignored", "--exact", "--test-threads=1"])
-            .arg(format!("{module}::child_ends_by_the_second_signal"))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status()
-            .unwrap();
+        let status = child(&[]).status().unwrap();
         assert_eq!(status.signal(), Some(libc::SIGINT));
+    }
+
+    #[test]
+    fn the_second_signal_ends_the_first_process_of_a_container() {
+        let launcher = ["unshare", "--user", "--map-root-user", "--pid", "--fork"];
+        let works = Command::new(launcher[0]).args(&launcher[1..]).arg("true").output();
+        if !works.is_ok_and(|tried| tried.status.success()) {
+            return eprintln!("not tested: no namespaces here");
+        }
+        assert_eq!(child(&launcher).status().unwrap().code(), Some(128 + libc::SIGINT));
     }
 }

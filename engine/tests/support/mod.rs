@@ -4,9 +4,18 @@
 
 pub(crate) mod client;
 
-use std::env;
+use std::net::Ipv4Addr;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::{env, process};
 
 use peregrine::{DriverChoice, Options};
+
+/// A loopback address that no other process nor test uses.
+pub(crate) fn own_address() -> Ipv4Addr {
+    static COUNT: AtomicU8 = AtomicU8::new(0);
+    let [_, _, high, low] = process::id().to_be_bytes();
+    Ipv4Addr::new(127, 77 + COUNT.fetch_add(1, Ordering::Relaxed), high, low)
+}
 
 /// Options for a server on a port of its own, with one worker that keeps to no CPU. `PEREGRINE_DRIVER` names
 /// the driver, as it does for the command.

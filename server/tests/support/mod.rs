@@ -15,7 +15,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{self, Child, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use std::sync::mpsc::{self, Receiver};
 use std::thread::{self, JoinHandle};
 
@@ -63,15 +63,29 @@ pub(crate) fn limit_descriptors(command: &mut Command, count: u64) {
     });
 }
 
-/// A loopback address that only this process uses, every port of which is therefore free.
+/// A loopback address that no other process nor test uses.
 pub(crate) fn own_address() -> Ipv4Addr {
+    static COUNT: AtomicU8 = AtomicU8::new(0);
     let [_, _, high, low] = process::id().to_be_bytes();
-    Ipv4Addr::new(127, 77, high, low)
+    Ipv4Addr::new(127, 77 + COUNT.fetch_add(1, Ordering::Relaxed), high, low)
 }
 
 /// Whether the suite is run on epoll.
 pub(crate) fn wants_epoll() -> bool {
     env::var("PEREGRINE_DRIVER").is_ok_and(|driver| driver == "epoll")
+}
+
+/// Whether the command can serve on io_uring here. Says so if not.
+pub(crate) fn has_io_uring() -> bool {
+    let probe = command(["--urls", LOCAL, "--driver", "io_uring", "--workers", "1", "--no-pin"]);
+    match Peregrine::try_serve_by(probe) {
+        Ok(_) => true,
+        Err(exit) if exit.stderr.contains("No worker could start") => {
+            skip(&exit.stderr);
+            false
+        }
+        Err(exit) => panic!("{exit:?}"),
+    }
 }
 
 /// Says why a test proves nothing here.

@@ -3,7 +3,7 @@
 use std::io;
 use std::process::Command;
 
-use super::{before_exec, check};
+use super::{before_exec, check, command, skip};
 
 /// `BPF_LD | BPF_W | BPF_ABS`: load a word of the call's description.
 const LOAD: u16 = 0x20;
@@ -14,6 +14,19 @@ const RETURN: u16 = 0x06;
 
 /// Where the number of the system call stands in `struct seccomp_data`.
 const OFFSET_OF_NUMBER: u32 = 0;
+
+/// Whether a filter can be installed here. Says so if not.
+pub(crate) fn can_refuse() -> bool {
+    let mut probe = command(["--version"]);
+    refuse(&mut probe, libc::SYS_io_uring_setup, libc::EPERM);
+    match probe.output() {
+        Ok(_) => true,
+        Err(error) => {
+            skip(&format!("no seccomp filter can be installed: {error}"));
+            false
+        }
+    }
+}
 
 /// Lets the command run under a filter that answers one system call with an error.
 pub(crate) fn refuse(command: &mut Command, call: libc::c_long, errno: libc::c_int) {
