@@ -89,8 +89,8 @@ fn unsafe_code_stays_in_its_rooms() {
             let has_unsafe =
                 text.lines().map(|line| line.split("//").next().unwrap_or_default()).any(|code| {
                     ["unsafe {", "unsafe fn", "unsafe impl", "unsafe extern", "unsafe trait"]
-                    .iter()
-                    .any(|form| code.contains(form))
+                        .iter()
+                        .any(|form| code.contains(form))
                 });
             let allowed = MAY_BE_UNSAFE.iter().any(|place| name.starts_with(place));
             assert!(!has_unsafe || allowed, "{name} holds unsafe code outside the rooms for it");

@@ -586,7 +586,7 @@ fn routes_that_cannot_be_registered_are_refused_at_the_start() {
         for template in templates {
             app.get(template, handler);
         }
-        app.start().err().expect("a refusal").to_string()
+        app.start().expect_err("a refusal").to_string()
     };
     assert!(refusal(&["users"]).starts_with("Invalid route 'users': "));
     assert!(refusal(&["/users/{id"]).starts_with("Invalid route '/users/{id': "));

@@ -1,5 +1,6 @@
 # Chromium without a window.
-# To be sourced. shellcheck shell=bash
+# To be sourced.
+# shellcheck shell=bash
 
 # browse PROFILE CHROMIUM-ARGUMENT...: standard output is the page, if asked for.
 browse() {

@@ -1,5 +1,6 @@
 # What the scripts share: packages, the build, a scratch directory, children, and counting checks.
-# To be sourced. shellcheck shell=bash
+# To be sourced.
+# shellcheck shell=bash
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 work=$(mktemp -d)

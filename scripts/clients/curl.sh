@@ -1,5 +1,6 @@
 # curl: what is checked on every way to the server, and what only directly.
-# To be sourced. shellcheck shell=bash
+# To be sourced.
+# shellcheck shell=bash
 
 # What the checks below go to: an origin, and the options that curl needs to get there.
 origin=
@@ -142,14 +143,14 @@ one_connection() {
     connects=$(http --write-out '%{num_connects}\n' --output "$work/body" "$origin/plaintext" \
         --output "$work/body" "$origin/json" --output "$work/body" "$origin/nothing" \
         --output "$work/body" "$origin/users/42")
-    is 'new connections' '1 0 0 0' "$(echo $connects)"
+    is 'new connections' '1 0 0 0' "$(xargs <<< "$connects")"
 }
 
 many_connections() {
     local statuses
     statuses=$(http --parallel --parallel-immediate --parallel-max 100 --output /dev/null \
         --write-out '%{http_code}\n' "$origin/users/[1-200]" 2> /dev/null | sort | uniq -c)
-    is 'count and status' '200 200' "$(echo $statuses)"
+    is 'count and status' '200 200' "$(xargs <<< "$statuses")"
 }
 
 # --- Directly ---
@@ -181,7 +182,7 @@ http10_kept_alive() {
     local connects
     connects=$(http --http1.0 --header 'Connection: keep-alive' --write-out '%{num_connects}\n' \
         --output "$work/body" "$origin/plaintext" --output "$work/body" "$origin/json")
-    is 'new connections' '1 0' "$(echo $connects)"
+    is 'new connections' '1 0' "$(xargs <<< "$connects")"
 }
 
 dot_segments() {

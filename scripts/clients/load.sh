@@ -1,5 +1,6 @@
 # Load generators (wrk, ab) and a raw client that closes its side first (socat).
-# To be sourced. shellcheck shell=bash
+# To be sourced.
+# shellcheck shell=bash
 
 # wrk_run DEPTH URL: two seconds with 64 connections, DEPTH requests at once on each.
 wrk_run() {

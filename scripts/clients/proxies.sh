@@ -1,5 +1,6 @@
 # nginx and HAProxy in front of the server.
-# To be sourced. shellcheck shell=bash
+# To be sourced.
+# shellcheck shell=bash
 
 # fill TEMPLATE FILE: puts addresses into a configuration.
 fill() {

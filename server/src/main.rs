@@ -8,10 +8,19 @@ use clap::Parser;
 use peregrine::prelude::*;
 use peregrine::{Flags, Options};
 
+/// What [`demo::map`] serves, for `--help`.
+const ROUTES: &str = "\
+The demo application:
+  GET  /            a page that says which routes there are
+  GET  /plaintext   Hello, World!
+  GET  /json        the same as JSON
+  GET  /users/{id}  a parameter of the path
+  POST /echo        the request's body";
+
 /// The command line.
 #[derive(Parser)]
 #[command(name = "peregrine", version, about = "Serves the demo application of Peregrine over HTTP")]
-#[command(after_help = demo::ROUTES, max_term_width = 110)]
+#[command(after_help = ROUTES, max_term_width = 110)]
 struct CommandLine {
     #[command(flatten)]
     flags: Flags,

@@ -102,10 +102,9 @@ impl<D: Driver, S: Service> Connections<D, S> {
     /// Whether the rest of a head is what the connection waits for. While a send is open it is the send.
     pub(super) fn waits_for_head(&self, key: Key) -> bool {
         let Some(connection) = self.table.get(key) else { return false };
-        let reading_body = |assembly: &Box<Assembly>| assembly.machine.is_reading_body();
-        connection.has_begun()
-            && !connection.has(flag::SENDING)
-            && !connection.assembly.as_ref().is_some_and(reading_body)
+        let Some(assembly) = &connection.assembly else { return false };
+        let machine = &assembly.machine;
+        machine.is_started() && !machine.is_reading_body() && !connection.has(flag::SENDING)
     }
 
     /// Copies the rest of a block away, together with how far the worker's machine has understood it.
@@ -237,7 +236,7 @@ impl<D: Driver, S: Service> Connections<D, S> {
             Phase::Open => match &connection.assembly {
                 None => self.close(key, EndReason::KeepAliveTimeout),
                 Some(assembly) if !assembly.machine.is_started() => {
-                    self.close(key, EndReason::KeepAliveTimeout)
+                    self.close(key, EndReason::KeepAliveTimeout);
                 }
                 Some(assembly) if assembly.machine.is_reading_body() => {
                     self.end(key, EndReason::StalledTransfer);

@@ -138,6 +138,7 @@ impl App {
     /// ```
     #[must_use]
     pub fn configuration(&self) -> Options {
+        #[cfg_attr(not(feature = "cli"), expect(unused_mut, reason = "only flags change them"))]
         let mut options = self.options.clone();
         #[cfg(feature = "cli")]
         if let Some(flags) = self.flags.clone() {

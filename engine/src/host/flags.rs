@@ -2,12 +2,13 @@
 //!
 //! A flag wins over its variable, that over the code, the code over the default. Needs the feature `cli`.
 
-use std::ffi::OsString;
+use std::env;
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Parser;
-use clap::builder::{BoolishValueParser, RangedU64ValueParser};
+use clap::builder::{BoolishValueParser, RangedU64ValueParser, Resettable};
+use clap::{Arg, Parser};
 
 use super::options::{DriverChoice, Options};
 use super::placement::CpuList;
@@ -32,8 +33,10 @@ use super::placement::CpuList;
 /// assert_eq!(options.urls, ["http://*:8080"]);
 /// ```
 ///
-/// Each flag can also be given as an environment variable, whose name `--help` shows.
+/// Each flag can also be given as an environment variable, whose name `--help` shows. A variable that is empty
+/// counts as not set.
 #[derive(Clone, Debug, Default, PartialEq, Eq, clap::Args)]
+#[command(mut_args = without_empty_variable)]
 #[non_exhaustive]
 pub struct Flags {
     /// The addresses to listen on, see [`Options::urls`]
@@ -80,6 +83,41 @@ pub struct Flags {
     #[arg(help_heading = "Workers")]
     pub driver_rung: Option<u8>,
 
+    /// Largest request body, e.g. 64k, 30m or 1g in powers of 1024, or none for no limit [default: 30000000]
+    #[arg(long, env = "PEREGRINE_MAX_REQUEST_BODY_SIZE", value_name = "BYTES")]
+    #[arg(value_parser = body_size, help_heading = "Limits")]
+    pub max_request_body_size: Option<BodySize>,
+
+    /// Longest request line, line ending included [default: 8192]
+    #[arg(long, env = "PEREGRINE_MAX_REQUEST_LINE_SIZE", value_name = "BYTES")]
+    #[arg(value_parser = size, help_heading = "Limits")]
+    pub max_request_line_size: Option<usize>,
+
+    /// All header fields of a request together [default: 32768]
+    #[arg(long, env = "PEREGRINE_MAX_REQUEST_HEADERS_TOTAL_SIZE", value_name = "BYTES")]
+    #[arg(value_parser = size, help_heading = "Limits")]
+    pub max_request_headers_total_size: Option<usize>,
+
+    /// Header fields of a request [default: 100]
+    #[arg(long, env = "PEREGRINE_MAX_REQUEST_HEADER_COUNT", value_name = "COUNT")]
+    #[arg(help_heading = "Limits")]
+    pub max_request_header_count: Option<usize>,
+
+    /// How long a connection may stay idle; also with a unit: 500ms, 130s, 2m [default: 130]
+    #[arg(long, env = "PEREGRINE_KEEP_ALIVE_TIMEOUT", value_name = "SECONDS")]
+    #[arg(value_parser = duration, help_heading = "Limits")]
+    pub keep_alive_timeout: Option<Duration>,
+
+    /// How long the head of a request may take [default: 30]
+    #[arg(long, env = "PEREGRINE_REQUEST_HEADERS_TIMEOUT", value_name = "SECONDS")]
+    #[arg(value_parser = duration, help_heading = "Limits")]
+    pub request_headers_timeout: Option<Duration>,
+
+    /// How long open requests may take to finish after Ctrl+C [default: 30]
+    #[arg(long, env = "PEREGRINE_SHUTDOWN_TIMEOUT", value_name = "SECONDS")]
+    #[arg(value_parser = duration, help_heading = "Limits")]
+    pub shutdown_timeout: Option<Duration>,
+
     /// Directory that the application's files are relative to [default: the current one]
     #[arg(long, env = "PEREGRINE_CONTENT_ROOT", value_name = "DIRECTORY")]
     #[arg(help_heading = "Application")]
@@ -110,9 +148,13 @@ const URLS_HELP: &str = "Addresses to listen on, separated by ';' [default: http
 
 Port 0 lets the kernel choose.";
 
+/// A largest body; `None` lifts the limit. Under a name, because clap reads an `Option` in an `Option` as a flag
+/// whose value may be left out.
+type BodySize = Option<u64>;
+
 /// The command line of an application that has no flags of its own.
 #[derive(Debug, Parser)]
-#[command(version, about = "An HTTP server on Peregrine", max_term_width = 110)]
+#[command(about = "An HTTP server", max_term_width = 110)]
 struct CommandLine {
     #[command(flatten)]
     flags: Flags,
@@ -120,8 +162,7 @@ struct CommandLine {
 
 impl Flags {
     /// Reads the process's command line and environment. Ends the process when they cannot be understood,
-    /// with a message on standard error and exit code 2, and after printing what `--help` or `--version` ask
-    /// for.
+    /// with a message on standard error and exit code 2, and after printing what `--help` asks for.
     #[must_use]
     pub fn from_args() -> Self {
         CommandLine::parse().flags
@@ -130,7 +171,7 @@ impl Flags {
     /// Reads a command line, its first element being the program's name, and the process's environment.
     ///
     /// # Errors
-    /// What cannot be understood, and also `--help` and `--version`: the error's text is the answer.
+    /// What cannot be understood, and also `--help`: the error's text is the answer.
     pub fn try_from_args<I, T>(args: I) -> Result<Self, clap::Error>
     where
         I: IntoIterator<Item = T>,
@@ -141,7 +182,7 @@ impl Flags {
 
     /// Lays what was given over `options`; the rest of them stays as it is.
     pub fn apply(self, options: &mut Options) {
-        // An empty variable is as good as none.
+        // An empty list is as good as none.
         if self.urls.iter().any(|url| !url.trim().is_empty()) {
             options.urls = self.urls;
         }
@@ -152,6 +193,14 @@ impl Flags {
         set(&mut options.driver, self.driver);
         set(&mut options.busy_poll, self.busy_poll_us.map(Duration::from_micros));
         options.driver_rung = self.driver_rung.or(options.driver_rung);
+        let limits = &mut options.limits;
+        set(&mut limits.max_request_body_size, self.max_request_body_size);
+        set(&mut limits.max_request_line_size, self.max_request_line_size);
+        set(&mut limits.max_request_headers_total_size, self.max_request_headers_total_size);
+        set(&mut limits.max_request_header_count, self.max_request_header_count);
+        set(&mut limits.keep_alive_timeout, self.keep_alive_timeout);
+        set(&mut limits.request_headers_timeout, self.request_headers_timeout);
+        set(&mut options.shutdown_timeout, self.shutdown_timeout);
         set(&mut options.content_root, self.content_root);
         set(&mut options.environment, self.environment);
         options.server_header &= !self.no_server_header;
@@ -165,11 +214,51 @@ fn set<T>(option: &mut T, given: Option<T>) {
     }
 }
 
+/// Takes the variable from an argument of ours if it is empty.
+fn without_empty_variable(arg: Arg) -> Arg {
+    let is_empty = |variable: &OsStr| {
+        variable.as_encoded_bytes().starts_with(b"PEREGRINE_")
+            && env::var_os(variable).is_some_and(|value| value.is_empty())
+    };
+    if arg.get_env().is_some_and(is_empty) { arg.env(Resettable::Reset) } else { arg }
+}
+
+/// Reads a number and what its unit multiplies it by.
+fn number_with_unit(text: &str, units: &[(&str, u64)], expected: &str) -> Result<u64, String> {
+    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(end);
+    let factor = units.iter().find(|(name, _)| name.eq_ignore_ascii_case(unit));
+    let number = number.parse::<u64>().ok().zip(factor).and_then(|(number, (_, by))| number.checked_mul(*by));
+    number.ok_or_else(|| format!("write {expected}"))
+}
+
+fn bytes(text: &str, expected: &str) -> Result<u64, String> {
+    number_with_unit(text, &[("", 1), ("k", 1 << 10), ("m", 1 << 20), ("g", 1 << 30)], expected)
+}
+
+fn size(text: &str) -> Result<usize, String> {
+    let size = bytes(text, "a number of bytes, e.g. 8192, 64k, 30m or 1g")?;
+    usize::try_from(size).map_err(|error| error.to_string())
+}
+
+fn body_size(text: &str) -> Result<BodySize, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "none" | "unlimited" => Ok(None),
+        text => bytes(text, "a number of bytes, e.g. 8192, 64k, 30m or 1g, or none").map(Some),
+    }
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let units = [("", 1000), ("s", 1000), ("ms", 1), ("m", 60_000)];
+    let expected = "a number of seconds, e.g. 30, or with a unit: 500ms, 30s, 2m";
+    number_with_unit(text, &units, expected).map(Duration::from_millis)
+}
+
 #[cfg(test)]
 mod tests {
-    use std::env;
     use std::process::{Command, Stdio};
 
+    use super::super::limits::Limits;
     use super::*;
 
     fn options_of(args: &[&str]) -> Options {
@@ -210,7 +299,9 @@ mod tests {
     fn every_flag_reaches_its_option_and_wins_over_the_code() {
         let args = "--urls http://*:80;http://[::1]:81 --backlog 7 --workers 2 --cpus 4-5 --no-pin --driver \
                     io_uring --busy-poll-us 50 --driver-rung 2 --content-root /tmp --environment Staging \
-                    --no-server-header --memory-plan";
+                    --no-server-header --memory-plan --max-request-body-size 1m --max-request-line-size 4k \
+                    --max-request-headers-total-size 16K --max-request-header-count 50 --keep-alive-timeout 2m \
+                    --request-headers-timeout 10 --shutdown-timeout 500ms";
         let args: Vec<&str> = args.split_whitespace().collect();
         let urls = vec!["http://*:1".to_owned()];
         let mut options = Options { urls, workers: Some(9), backlog: 9, ..Options::default() };
@@ -229,9 +320,41 @@ mod tests {
             environment: "Staging".to_owned(),
             server_header: false,
             memory_plan: true,
+            limits: Limits {
+                max_request_body_size: Some(1 << 20),
+                max_request_line_size: 4096,
+                max_request_headers_total_size: 16_384,
+                max_request_header_count: 50,
+                keep_alive_timeout: Duration::from_secs(120),
+                request_headers_timeout: Duration::from_secs(10),
+            },
+            shutdown_timeout: Duration::from_millis(500),
             ..Options::default()
         };
         assert_eq!(options, expected);
+    }
+
+    #[test]
+    fn sizes_and_durations_take_units() {
+        for (text, expected) in [("0", 0), ("30000000", 30_000_000), ("64k", 65_536), ("1G", 1 << 30)] {
+            assert_eq!(body_size(text), Ok(Some(expected)), "{text}");
+            assert_eq!(size(text), Ok(expected as usize), "{text}");
+        }
+        assert_eq!((body_size("none"), body_size("Unlimited")), (Ok(None), Ok(None)));
+        let lifted = options_of(&["--max-request-body-size", "none"]).limits;
+        assert_eq!(lifted, Limits { max_request_body_size: None, ..Limits::default() });
+        for text in ["", "k", "-1", "1.5m", "1 k", "1kb", "99999999999999999999", "17179869184g"] {
+            assert!(body_size(text).unwrap_err().ends_with("or none"), "{text}");
+            assert!(size(text).is_err(), "{text}");
+        }
+        for (text, millis) in [("30", 30_000), ("30s", 30_000), ("250ms", 250), ("2m", 120_000), ("0", 0)] {
+            assert_eq!(duration(text), Ok(Duration::from_millis(millis)), "{text}");
+        }
+        for text in ["", "s", "1h", "1.5", "-1"] {
+            assert!(duration(text).unwrap_err().starts_with("write a number of seconds"), "{text}");
+        }
+        let refusal = parse(&["--keep-alive-timeout", "soon"]).unwrap_err().to_string();
+        assert!(refusal.contains("'--keep-alive-timeout <SECONDS>': write a number of seconds"), "{refusal}");
     }
 
     #[test]
@@ -249,10 +372,12 @@ mod tests {
         let help = parse(&["--help"]).unwrap_err().to_string();
         let at = |text: &str| help.find(text).unwrap_or_else(|| panic!("no {text} in\n{help}"));
         assert!(at("Listening:") < at("--urls") && at("--urls") < at("Workers:"));
-        assert!(at("Workers:") < at("--cpus") && at("--cpus") < at("Application:"));
+        assert!(at("Workers:") < at("--cpus") && at("--cpus") < at("Limits:"));
+        assert!(at("Limits:") < at("--keep-alive-timeout") && at("--shutdown-timeout") < at("Application:"));
         assert!(at("[env: PEREGRINE_NO_PIN") > 0);
         assert!(!help.contains("driver-rung"));
-        assert!(parse(&["--version"]).unwrap_err().to_string().contains(env!("CARGO_PKG_VERSION")));
+        // An application's version is not the engine's.
+        assert!(parse(&["--version"]).unwrap_err().to_string().contains("unexpected argument"));
     }
 
     #[test]
@@ -281,27 +406,60 @@ mod tests {
         assert_eq!(options.environment, "Development");
         assert_eq!(options.driver, DriverChoice::Epoll);
         assert!(!options.pin && options.server_header);
+        assert_eq!(options.limits.max_request_body_size, None);
+        assert_eq!(options.limits.keep_alive_timeout, Duration::from_millis(1500));
+        let flags = parse(&["--max-request-body-size", "2k", "--keep-alive-timeout", "3"]).unwrap();
+        flags.apply(&mut options);
+        assert_eq!(options.limits.max_request_body_size, Some(2048), "the flag wins over the variable");
+        assert_eq!(options.limits.keep_alive_timeout, Duration::from_secs(3));
         options.environment = "set by code".to_owned();
         parse(&[]).unwrap().apply(&mut options);
         assert_eq!(options.environment, "Development", "the variable wins over the code");
     }
 
+    /// Runs only as the child of the test below.
+    #[test]
+    #[ignore = "needs the environment that its parent sets"]
+    fn child_reads_empty_variables() {
+        assert_eq!(options_of(&[]), Options::default());
+        assert_eq!(options_of(&["--workers", "2"]).workers, Some(2));
+        assert!(!options_of(&["--no-pin"]).pin);
+    }
+
+    #[test]
+    fn empty_variables_count_as_not_set() {
+        let command = <CommandLine as clap::CommandFactory>::command();
+        let mut child = child("child_reads_empty_variables");
+        let variables: Vec<&OsStr> = command.get_arguments().filter_map(Arg::get_env).collect();
+        assert!(variables.len() > 15);
+        assert_succeeds(child.envs(variables.into_iter().map(|variable| (variable, ""))));
+    }
+
+    fn child(test: &str) -> Command {
+        let module = module_path!().split_once("::").unwrap().1;
+        let mut child = Command::new(env::current_exe().unwrap());
+        child.args(["--ignored", "--exact"]).arg(format!("{module}::{test}")).stderr(Stdio::inherit());
+        child
+    }
+
+    fn assert_succeeds(child: &mut Command) {
+        let child = child.output().unwrap();
+        let said = String::from_utf8_lossy(&child.stdout);
+        assert!(child.status.success() && said.contains("1 passed"), "{said}");
+    }
+
     #[test]
     fn variables_count_unless_a_flag_is_given() {
-        let module = module_path!().split_once("::").unwrap().1;
-        let child = Command::new(env::current_exe().unwrap())
-            .args(["--ignored", "--exact"])
-            .arg(format!("{module}::child_reads_its_environment"))
+        let mut child = child("child_reads_its_environment");
+        child
             .env("PEREGRINE_URLS", "http://*:80;http://*:81")
             .env("PEREGRINE_WORKERS", "9")
             .env("PEREGRINE_ENVIRONMENT", "Development")
             .env("PEREGRINE_DRIVER", "epoll")
             .env("PEREGRINE_NO_PIN", "1")
             .env("PEREGRINE_NO_SERVER_HEADER", "false")
-            .stderr(Stdio::inherit())
-            .output()
-            .unwrap();
-        let said = String::from_utf8_lossy(&child.stdout);
-        assert!(child.status.success() && said.contains("1 passed"), "{said}");
+            .env("PEREGRINE_MAX_REQUEST_BODY_SIZE", "unlimited")
+            .env("PEREGRINE_KEEP_ALIVE_TIMEOUT", "1500ms");
+        assert_succeeds(&mut child);
     }
 }

@@ -471,7 +471,7 @@ mod tests {
 
     #[test]
     fn a_unix_socket_is_shared_by_all_workers_and_removed_at_the_end() {
-        let directory = std::env::temp_dir().join(format!("peregrine-listener-{}", std::process::id()));
+        let directory = std::env::temp_dir().join(format!("peregrine-listener-{}", process::id()));
         fs::create_dir_all(&directory).unwrap();
         let endpoint = Endpoint::Unix(directory.join("app.sock"));
         let path: PathBuf = directory.join("app.sock");

@@ -208,8 +208,8 @@ fn summary(mut drivers: Vec<String>) -> String {
                 (false, _) => "",
             };
             let shown = groups.iter().enumerate();
-            let shown =
-                shown.map(|(index, group)| format!("{} for {}{}", group[0], group.len(), workers(index == 0)));
+            let shown = shown
+                .map(|(index, group)| format!("{} for {}{}", group[0], group.len(), workers(index == 0)));
             shown.collect::<Vec<_>>().join(", ")
         }
     }

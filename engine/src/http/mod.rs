@@ -9,4 +9,4 @@ mod response;
 pub use body::Body;
 pub use peregrine_parser::{Method, Version};
 pub use request::{Fields, QueryPairs, Request};
-pub use response::Response;
+pub use response::{BodyWriter, Response};

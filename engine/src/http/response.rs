@@ -1,5 +1,7 @@
 //! One response, written straight into the block that will be sent.
 
+use std::io;
+
 use super::Body;
 use crate::proto::FieldError;
 use crate::proto::h1::ResponseWriter;
@@ -83,16 +85,49 @@ impl<'a, 'b> Response<'a, 'b> {
         }
     }
 
-    /// A JSON body, serialized straight behind the head.
+    /// A body that `write` writes straight behind the head, whose length is filled in afterwards: the way for
+    /// serializers and templates. An error of `write`, or a type
+    /// that is no field value, makes the response a 500.
     ///
-    /// A value that cannot be serialized makes the response a 500.
-    #[cfg(feature = "json")]
-    pub fn json<T: serde::Serialize + ?Sized>(&mut self, value: &T) {
-        self.writer.begin_body("application/json; charset=utf-8");
-        match serde_json::to_writer(BodyWriter(self.writer), value) {
+    /// ```
+    /// use std::io::Write;
+    ///
+    /// use peregrine::{Request, Response};
+    ///
+    /// fn numbers(_: &Request, response: &mut Response) {
+    ///     response.body_with("text/plain", |body| (1..=3).try_for_each(|number| writeln!(body, "{number}")));
+    /// }
+    /// ```
+    pub fn body_with(
+        &mut self,
+        content_type: &str,
+        write: impl FnOnce(&mut BodyWriter<'_, 'b>) -> io::Result<()>,
+    ) {
+        if peregrine_parser::is_field_value(content_type.as_bytes()) {
+            self.write_body(content_type, write);
+        } else {
+            self.writer.fail(FieldError::Value);
+        }
+    }
+
+    fn write_body(
+        &mut self,
+        content_type: &str,
+        write: impl FnOnce(&mut BodyWriter<'_, 'b>) -> io::Result<()>,
+    ) {
+        self.writer.begin_body(content_type);
+        match write(&mut BodyWriter(self.writer)) {
             Ok(()) => self.writer.end_body(),
             Err(_) => self.writer.fail(FieldError::Body),
         }
+    }
+
+    /// A JSON body, serialized straight behind the head, as with [`body_with`](Self::body_with).
+    #[cfg(feature = "json")]
+    pub fn json<T: serde::Serialize + ?Sized>(&mut self, value: &T) {
+        self.write_body("application/json; charset=utf-8", |body| {
+            serde_json::to_writer(body, value).map_err(io::Error::from)
+        });
     }
 
     /// Ends the connection after this response.
@@ -102,24 +137,23 @@ impl<'a, 'b> Response<'a, 'b> {
     }
 }
 
-#[cfg(feature = "json")]
-struct BodyWriter<'a, 'b>(&'a mut ResponseWriter<'b>);
+/// What [`Response::body_with`] writes to. Writing never fails.
+pub struct BodyWriter<'a, 'b>(&'a mut ResponseWriter<'b>);
 
-#[cfg(feature = "json")]
-impl std::io::Write for BodyWriter<'_, '_> {
+impl io::Write for BodyWriter<'_, '_> {
     #[inline]
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.push_body(bytes);
         Ok(bytes.len())
     }
 
     #[inline]
-    fn write_all(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.0.push_body(bytes);
         Ok(())
     }
 
-    fn flush(&mut self) -> std::io::Result<()> {
+    fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
 }
