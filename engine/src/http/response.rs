@@ -4,7 +4,7 @@ use std::io;
 
 use super::Body;
 use crate::proto::FieldError;
-use crate::proto::h1::ResponseWriter;
+use crate::proto::h1::{KnownType, ResponseWriter};
 
 /// A response. It starts as `200` without a body; methods may come in any order, the last body counts.
 ///
@@ -64,17 +64,17 @@ impl<'a, 'b> Response<'a, 'b> {
 
     /// A plain text body, in UTF-8.
     pub fn text(&mut self, text: &str) {
-        self.writer.write_body("text/plain; charset=utf-8", text.as_bytes());
+        self.writer.write_known_body(&KnownType::TEXT, text.as_bytes());
     }
 
     /// An HTML body, in UTF-8.
     pub fn html(&mut self, html: &str) {
-        self.writer.write_body("text/html; charset=utf-8", html.as_bytes());
+        self.writer.write_known_body(&KnownType::HTML, html.as_bytes());
     }
 
     /// A body of bytes, copied; its type is `application/octet-stream` unless a field has named one.
     pub fn bytes(&mut self, bytes: &[u8]) {
-        self.writer.write_body("application/octet-stream", bytes);
+        self.writer.write_known_body(&KnownType::BYTES, bytes);
     }
 
     /// A body that is handed over, and not copied if it is larger than 8 KiB. A `content_type` that may not be

@@ -5,9 +5,9 @@
 //! behind the head. It must not know where bytes come from or what becomes of the request.
 
 use peregrine_parser::{
-    BodyLength, Chunk, ChunkedDecoder, Expectation, Field, HeadError, HeadLimits, HeadParser, Method, Simd,
-    Status, Target, TargetForm, Version, check_host, connection_options, expectation, normalize_path,
-    path_needs_normalizing, request_body,
+    BodyLength, Chunk, ChunkedDecoder, Expectation, Field, FieldName, HeadError, HeadLimits, HeadParser,
+    Method, RequestHead, Simd, Status, Target, TargetForm, Version, check_host, connection_options,
+    expectation, normalize_path, path_needs_normalizing, request_body,
 };
 
 use super::Terms;
@@ -66,9 +66,35 @@ pub(crate) struct Machine {
     target: Target,
     /// The path, if it differs from what came.
     path: Vec<u8>,
+    /// The last value of Host that was found valid: most requests repeat it.
+    last_host: Vec<u8>,
     terms: Terms,
     expects_continue: bool,
     state: State,
+}
+
+/// Longer values of Host are not remembered.
+const LAST_HOST_BYTES_MAX: usize = 64;
+
+/// Whether the request's one Host is the one that was found valid last, and there is nothing else to check it
+/// against.
+#[inline]
+fn is_last_host(last: &[u8], head: &RequestHead, fields: &[Field], bytes: &[u8], form: TargetForm) -> bool {
+    let Some(host) = head.known.first(FieldName::Host) else { return false };
+    form == TargetForm::Origin
+        && !last.is_empty()
+        && !head.known.is_repeated(FieldName::Host)
+        && fields.get(host).is_some_and(|field| field.value.of(bytes) == last)
+}
+
+#[cold]
+fn remember_host(last: &mut Vec<u8>, head: &RequestHead, fields: &[Field], bytes: &[u8]) {
+    let host = head.known.first(FieldName::Host).and_then(|host| fields.get(host));
+    let host = host.map_or(&[][..], |field| field.value.of(bytes));
+    if host.len() <= LAST_HOST_BYTES_MAX {
+        last.clear();
+        last.extend_from_slice(host);
+    }
 }
 
 impl Machine {
@@ -82,6 +108,7 @@ impl Machine {
             trailers: Box::default(),
             target: Target::default(),
             path: Vec::new(),
+            last_host: Vec::with_capacity(LAST_HOST_BYTES_MAX),
             terms: Terms::default(),
             expects_continue: false,
             state: State::Head,
@@ -152,7 +179,10 @@ impl Machine {
         let fields = &self.fields[..usize::from(head.field_count)];
         let target = head.target.of(bytes);
         self.target.parse(head.method, target).map_err(Rejection::Head)?;
-        check_host(head, fields, bytes, &self.target).map_err(Rejection::Head)?;
+        if !is_last_host(&self.last_host, head, fields, bytes, self.target.form) {
+            check_host(head, fields, bytes, &self.target).map_err(Rejection::Head)?;
+            remember_host(&mut self.last_host, head, fields, bytes);
+        }
         let options = connection_options(head, fields, bytes).map_err(Rejection::Head)?;
         let http_1_0 = head.version == Version::Http10;
         self.terms = Terms {
@@ -374,6 +404,25 @@ mod tests {
 
     fn refused(bytes: &[u8]) -> Rejection {
         run(bytes, &[]).expect_err("refused")
+    }
+
+    #[test]
+    fn rfc9112_3_2_a_remembered_host_hides_no_fault() {
+        let mut machine = machine();
+        let mut check = |request: &str| {
+            machine.reset();
+            machine.handle_bytes(&mut request.as_bytes().to_vec()).map_err(Rejection::status)
+        };
+        check("GET / HTTP/1.1\r\nHost: a\r\n\r\n").expect("a valid host");
+        check("GET / HTTP/1.1\r\nHost: a\r\n\r\n").expect("the same again");
+        assert_eq!(check("GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n"), Err(400));
+        assert_eq!(check("GET http://b/ HTTP/1.1\r\nHost: a\r\n\r\n"), Err(400));
+        assert_eq!(check("GET / HTTP/1.1\r\nHost: a/\r\n\r\n"), Err(400));
+        assert_eq!(check("GET / HTTP/1.1\r\nHost:\r\n\r\n"), Err(400));
+        assert_eq!(check("GET / HTTP/1.1\r\n\r\n"), Err(400));
+        check("GET / HTTP/1.0\r\n\r\n").expect("HTTP/1.0 needs none");
+        assert_eq!(check("GET / HTTP/1.1\r\nHost:\r\n\r\n"), Err(400));
+        assert_eq!(check("GET / HTTP/1.1\r\n\r\n"), Err(400));
     }
 
     #[test]

@@ -4,4 +4,4 @@ pub(crate) mod machine;
 pub(crate) mod response;
 
 pub(crate) use machine::{Machine, MachineLimits, Progress};
-pub(crate) use response::{Finished, Preamble, ResponseWriter, Terms};
+pub(crate) use response::{Finished, KnownType, Preamble, ResponseWriter, Terms};

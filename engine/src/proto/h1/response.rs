@@ -146,6 +146,27 @@ impl Buffer<'_> {
     }
 }
 
+/// A type of body, with the bytes of the head from it to the length.
+pub(crate) struct KnownType {
+    name: &'static str,
+    opening: &'static [u8],
+}
+
+macro_rules! known_type {
+    ($name:literal) => {
+        KnownType {
+            name: $name,
+            opening: concat!("Content-Type: ", $name, "\r\nContent-Length: ").as_bytes(),
+        }
+    };
+}
+
+impl KnownType {
+    pub(crate) const BYTES: Self = known_type!("application/octet-stream");
+    pub(crate) const HTML: Self = known_type!("text/html; charset=utf-8");
+    pub(crate) const TEXT: Self = known_type!("text/plain; charset=utf-8");
+}
+
 /// Fields that need care, as bits of [`ResponseWriter::seen`].
 const CONTENT_TYPE: u8 = 1;
 const CONNECTION: u8 = 2;
@@ -387,6 +408,23 @@ impl<'a> ResponseWriter<'a> {
         let mut digits = itoa::Buffer::new();
         let digits = digits.format(body.len());
         self.close_head(content_type, digits.as_bytes());
+        self.buffer.push(body);
+    }
+
+    /// The same for a type that is known when the program is built: its line and the next are one piece.
+    #[inline]
+    pub(crate) fn write_known_body(&mut self, known: &KnownType, body: &[u8]) {
+        if self.seen & CONTENT_TYPE != 0 || !matches!(self.body, Body::Empty) {
+            return self.write_body(known.name, body);
+        }
+        self.seen |= CONTENT_TYPE | BODYS_TYPE;
+        self.buffer.push(known.opening);
+        let digits_at = self.buffer.len;
+        let mut digits = itoa::Buffer::new();
+        let digits = digits.format(body.len()).as_bytes();
+        self.buffer.push(digits);
+        self.buffer.push(b"\r\n\r\n");
+        self.body = Body::Written { start: self.buffer.len, digits_at, digits: digits.len() };
         self.buffer.push(body);
     }
 
@@ -656,6 +694,28 @@ mod tests {
             let expected = format!("{HEAD}Content-Type: text/plain\r\nContent-Length: {len}\r\n\r\n{body}");
             assert_eq!(response, expected);
         }
+    }
+
+    #[test]
+    fn a_known_type_makes_no_difference() {
+        let steps: [fn(&mut ResponseWriter); 4] = [
+            |_| {},
+            |writer| writer.write_body("text/html", b"first"),
+            |writer| writer.add_field("content-type", b"x/y").expect("a type"),
+            |writer| writer.set_payload("x/z", Payload::Static(b"first")).expect("a type"),
+        ];
+        for before in steps {
+            let known =
+                plain(|writer| (before(writer), writer.write_known_body(&KnownType::TEXT, b"hello")).1);
+            let named = plain(|writer| (before(writer), writer.write_body(KnownType::TEXT.name, b"hello")).1);
+            assert_eq!(known, named);
+        }
+        let late = plain(|writer| {
+            writer.write_known_body(&KnownType::TEXT, b"hello");
+            writer.add_field("X-A", b"1").expect("valid");
+            writer.set_status(404).expect("final");
+        });
+        assert!(late.ends_with("Content-Length: 5\r\nX-A: 1\r\n\r\nhello"), "{late}");
     }
 
     #[test]
