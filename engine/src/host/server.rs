@@ -91,16 +91,27 @@ impl Server {
                 waker: waker.clone(),
             };
             let (ready, ended, placement) = (ready.clone(), server.ended.clone(), Arc::clone(&placement));
+            let insists = options.cpus.is_some();
             let thread = thread::Builder::new()
                 .name(format!("peregrine-{index}"))
                 .spawn(move || {
                     let _rings = RingsWhenDropped(ended);
-                    if let Err(source) = placement.enter(index) {
-                        let _ = ready.send(Err(StartError::Affinity { worker: index, source }));
-                        return Ok(());
-                    }
-                    plan.run(|outcome| {
-                        let _ = ready.send(outcome);
+                    let unpinned = match placement.enter(index) {
+                        Ok(()) => None,
+                        Err(source) if insists => {
+                            let _ = ready.send(Err(StartError::Affinity { worker: index, source }));
+                            return Ok(());
+                        }
+                        // Some sandboxes forbid it, and a server that nobody told where to run can do without.
+                        Err(source) => Some(source),
+                    };
+                    // `move`: a sender that outlives the start would keep it waiting for a worker that died.
+                    plan.run(move |outcome| {
+                        let told = |driver| match &unpinned {
+                            None => driver,
+                            Some(source) => format!("{driver}, pinning refused ({source})"),
+                        };
+                        let _ = ready.send(outcome.map(told));
                     })
                 })
                 .map_err(system("start a thread"))?;
