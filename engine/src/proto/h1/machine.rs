@@ -274,11 +274,18 @@ impl Machine {
                 }
                 State::Trailers { parser, start, end } => {
                     let (start, end) = (*start, *end);
-                    // What the head used up of the count is not there for the trailers.
-                    let left = self.fields.len() - usize::from(self.parser.head().field_count);
+                    // What the head used up is not there for the trailers: neither of the count nor of the bytes.
+                    let head = self.parser.head();
+                    let left = self.fields.len() - usize::from(head.field_count);
+                    // Behind the target come a space, the version and the line's end.
+                    let field_bytes =
+                        head.len.saturating_sub(head.target.end() + b" HTTP/1.1\r\n".len() as u32);
+                    let limits = HeadLimits {
+                        max_fields_bytes: self.limits.head.max_fields_bytes.saturating_sub(field_bytes),
+                        ..self.limits.head
+                    };
                     let section = &bytes[start..];
-                    let parsed =
-                        parser.parse(self.simd, section, &mut self.trailers[..left], &self.limits.head);
+                    let parsed = parser.parse(self.simd, section, &mut self.trailers[..left], &limits);
                     match parsed.map_err(Rejection::Trailer)? {
                         Status::Partial => return Ok(Progress::NeedMore),
                         Status::Complete(()) => {
@@ -423,6 +430,19 @@ mod tests {
         check("GET / HTTP/1.0\r\n\r\n").expect("HTTP/1.0 needs none");
         assert_eq!(check("GET / HTTP/1.1\r\nHost:\r\n\r\n"), Err(400));
         assert_eq!(check("GET / HTTP/1.1\r\n\r\n"), Err(400));
+    }
+
+    #[test]
+    fn kestrel_1_1_trailers_draw_on_the_budget_of_the_head() {
+        let request = |trailer: usize| {
+            let filler = "f".repeat(20_000);
+            let trailer = "t".repeat(trailer);
+            format!(
+                "POST / HTTP/1.1\r\nHost: a\r\nA: {filler}\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nB: {trailer}\r\n\r\n"
+            )
+        };
+        run(request(12_000).as_bytes(), &[]).expect("within the budget");
+        assert_eq!(refused(request(13_000).as_bytes()).status(), 431);
     }
 
     #[test]
