@@ -189,14 +189,15 @@ const RECEIVE_BLOCKS: BlockConfig = BlockConfig {
     block_bytes: RECEIVE_BLOCK_BYTES,
     stride_bytes: RECEIVE_STRIDE_BYTES,
     max_blocks: RECEIVE_BLOCKS_MAX as u32,
-    chunk_blocks: 64,
+    // Half a megabyte of addresses; memory is taken by use.
+    chunk_blocks: 128,
 };
 
 const SEND_BLOCKS: BlockConfig = BlockConfig {
     block_bytes: SEND_BLOCK_BYTES,
     stride_bytes: SEND_STRIDE_BYTES,
     max_blocks: SEND_BLOCKS_MAX,
-    chunk_blocks: 16,
+    chunk_blocks: 32,
 };
 
 /// What the queues of one ring take: 1024 submissions of 64 bytes and 16 Ki completions of 16, as `sys::ring`
