@@ -31,17 +31,17 @@ mod proto;
 mod sys;
 mod telemetry;
 
-pub use app::Handler;
+pub use app::{Handler, RouteLimits};
 #[cfg(feature = "cli")]
 pub use host::Flags;
 pub use host::{App, CpuList, DriverChoice, Limits, Options, Server, StartError};
-pub use http::{Body, Method, Request, Response, Version};
-pub use proto::FieldError;
+pub use http::{Body, Exchange, ExchangeError, Method, Request, Response, Version};
+pub use proto::{FieldError, MinDataRate};
 
 /// The result of starting and running a server.
 pub type Result<T, E = StartError> = std::result::Result<T, E>;
 
 /// What most applications need: `use peregrine::prelude::*`.
 pub mod prelude {
-    pub use crate::{App, Body, Method, Request, Response, Result};
+    pub use crate::{App, Body, Exchange, ExchangeError, Method, Request, Response, Result};
 }

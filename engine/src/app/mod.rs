@@ -4,9 +4,13 @@
 
 mod router;
 
+use std::pin::Pin;
+use std::sync::Arc;
+
 pub(crate) use router::Router;
 
-use crate::http::{Method, Request, Response};
+use crate::http::{Exchange, Method, Outcome, Request, Response};
+use crate::proto::MinDataRate;
 
 /// A handler: a function, or a closure that captures nothing.
 ///
@@ -25,12 +29,59 @@ pub(crate) enum Methods {
     Any,
 }
 
+/// A handler that is an `async` function, as a function that begins it.
+pub(crate) type StreamingHandler =
+    Arc<dyn Fn(Exchange) -> Pin<Box<dyn Future<Output = Result<(), String>>>> + Send + Sync>;
+
+/// Makes one kind of function of all that may handle an exchange.
+pub(crate) fn streaming<H, F>(handler: H) -> StreamingHandler
+where
+    H: Fn(Exchange) -> F + Send + Sync + 'static,
+    F: Future<Output: Outcome> + 'static,
+{
+    Arc::new(move |exchange| {
+        let running = handler(exchange);
+        Box::pin(async move { running.await.into_result() })
+    })
+}
+
+/// What answers a request.
+#[derive(Clone)]
+pub(crate) enum Answer {
+    Whole(Handler),
+    Streaming(StreamingHandler),
+}
+
 /// One registration.
 #[derive(Clone)]
 pub(crate) struct Route {
     pub(crate) methods: Methods,
     pub(crate) template: String,
-    pub(crate) handler: Handler,
+    pub(crate) answer: Answer,
+}
+
+/// The limits of one route, where they differ from those of the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RouteLimits {
+    /// As [`Limits::max_request_body_size`](crate::Limits::max_request_body_size).
+    pub max_request_body_size: Option<u64>,
+    /// As [`Limits::min_request_body_data_rate`](crate::Limits::min_request_body_data_rate).
+    pub min_request_body_data_rate: Option<MinDataRate>,
+    /// As [`Limits::min_response_data_rate`](crate::Limits::min_response_data_rate). For streaming handlers:
+    /// other responses share their sends with those of other routes, and have the server's.
+    pub min_response_data_rate: Option<MinDataRate>,
+}
+
+/// Everything that a router is made of.
+#[derive(Clone)]
+pub(crate) struct Routes {
+    pub(crate) routes: Vec<Route>,
+    pub(crate) fallback: Option<Handler>,
+    pub(crate) connect: Option<StreamingHandler>,
+    /// Those of the server, and those of templates.
+    pub(crate) limits: RouteLimits,
+    pub(crate) own_limits: Vec<(String, RouteLimits)>,
 }
 
 /// Why a route cannot be registered.

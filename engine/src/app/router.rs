@@ -6,14 +6,15 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
+use std::rc::Rc;
 
 use peregrine_parser::TargetForm;
 
-use super::{Handler, Methods, Route, RouteError};
-use crate::conn::{ConnectionInfo, Service};
-use crate::http::{Method, Request, Response};
-use crate::proto::RequestParts;
-use crate::proto::h1::ResponseWriter;
+use super::{Answer, Handler, Methods, Route, RouteError, RouteLimits, Routes, StreamingHandler};
+use crate::conn::{Admission, ConnectionInfo, Service, Shared, Streaming};
+use crate::http::{Exchange, KeptHead, Method, Request, Response};
+use crate::proto::h1::{BodyLimits, ResponseWriter};
+use crate::proto::{Rate, RequestParts};
 
 /// The methods that a route can name, in the order of `Allow`.
 const METHODS: [Method; 7] =
@@ -22,14 +23,16 @@ const METHODS: [Method; 7] =
 /// The handlers of one path.
 #[derive(Clone, Default)]
 struct Entry {
-    by_method: [Option<Handler>; METHODS.len()],
-    any: Option<Handler>,
+    by_method: [Option<Answer>; METHODS.len()],
+    any: Option<Answer>,
     /// The value of `Allow`.
     allow: String,
+    /// Own limits, if there are some.
+    limits: Option<RouteLimits>,
 }
 
 impl Entry {
-    fn set(&mut self, methods: Methods, handler: Handler) -> bool {
+    fn set(&mut self, methods: Methods, answer: Answer) -> bool {
         let place = match methods {
             Methods::Any => &mut self.any,
             Methods::One(method) => match slot(method) {
@@ -37,19 +40,19 @@ impl Entry {
                 None => return false,
             },
         };
-        place.replace(handler).is_none()
+        place.replace(answer).is_none()
     }
 
     /// The handler for a method; HEAD is served by GET's.
     #[inline]
-    fn handler(&self, method: Method) -> Option<Handler> {
-        let own = slot(method).and_then(|slot| self.by_method[slot]);
-        let get = || if method == Method::Head { self.by_method[0] } else { None };
-        own.or_else(get).or(self.any)
+    fn answer(&self, method: Method) -> Option<&Answer> {
+        let own = slot(method).and_then(|slot| self.by_method[slot].as_ref());
+        let get = || if method == Method::Head { self.by_method[0].as_ref() } else { None };
+        own.or_else(get).or(self.any.as_ref())
     }
 
     fn write_allow(&mut self) {
-        let has = |method| self.handler(method).is_some() || method == Method::Options;
+        let has = |method| self.answer(method).is_some() || method == Method::Options;
         let names: Vec<&str> = METHODS.into_iter().filter(|&m| has(m)).map(Method::as_str).collect();
         self.allow = names.join(", ");
     }
@@ -113,6 +116,8 @@ pub(crate) struct Router {
     literals: HashMap<Box<[u8]>, usize, BuildHasherDefault<PathHasher>>,
     patterns: matchit::Router<usize>,
     fallback: Option<Handler>,
+    connect: Option<StreamingHandler>,
+    limits: RouteLimits,
 }
 
 impl Router {
@@ -120,15 +125,17 @@ impl Router {
     ///
     /// # Errors
     /// The first route that is malformed, registered twice, or in conflict with another.
-    pub(crate) fn new(routes: &[Route], fallback: Option<Handler>) -> Result<Self, RouteError> {
+    pub(crate) fn new(from: &Routes) -> Result<Self, RouteError> {
         let mut router = Self {
             entries: Vec::new(),
             literals: HashMap::default(),
             patterns: matchit::Router::new(),
-            fallback,
+            fallback: from.fallback,
+            connect: from.connect.clone(),
+            limits: from.limits,
         };
         let mut templates: Vec<&str> = Vec::new();
-        for Route { methods, template, handler } in routes {
+        for Route { methods, template, answer } in &from.routes {
             let refuse = |problem: String| RouteError { template: template.clone(), problem };
             if !template.starts_with('/') {
                 return Err(refuse("must begin with \"/\"".into()));
@@ -152,9 +159,16 @@ impl Router {
                     entry
                 }
             };
-            if !router.entries[entry].set(*methods, *handler) {
+            if !router.entries[entry].set(*methods, answer.clone()) {
                 return Err(refuse("is registered twice for the same method".into()));
             }
+        }
+        for (template, limits) in &from.own_limits {
+            let Some(entry) = templates.iter().position(|known| known == template) else {
+                let problem = "has limits, but no handler".into();
+                return Err(RouteError { template: template.clone(), problem });
+            };
+            router.entries[entry].limits = Some(*limits);
         }
         router.entries.iter_mut().for_each(Entry::write_allow);
         Ok(router)
@@ -168,11 +182,14 @@ impl Router {
         parts: &RequestParts<'_>,
         connection: &ConnectionInfo,
         response: &mut Response,
-    ) {
+    ) -> bool {
         let entry = entry.map(|entry| &self.entries[entry]);
-        let handler = match entry {
-            Some(entry) => entry.handler(parts.method),
-            // No handler makes a tunnel: a 2xx to CONNECT would promise one (RFC 9110 section 9.3.6).
+        let handler = match entry.and_then(|entry| entry.answer(parts.method)) {
+            Some(Answer::Whole(handler)) => Some(*handler),
+            Some(Answer::Streaming(_)) => return false,
+            None if entry.is_some() => None,
+            None if parts.form == TargetForm::Authority && self.connect.is_some() => return false,
+            // No sync handler makes a tunnel: a 2xx to CONNECT would promise one (RFC 9110 section 9.3.6).
             None if matches!(parts.form, TargetForm::Asterisk | TargetForm::Authority) => None,
             None => self.fallback,
         };
@@ -180,6 +197,22 @@ impl Router {
             Some(handler) => handler(&Request::new(parts, params, connection), response),
             None if parts.form == TargetForm::Asterisk => Self::answer_for_server(response),
             None => Self::answer_without_handler(entry, parts.method, response),
+        }
+        true
+    }
+
+    /// Looks a path up and calls `then` with what was found.
+    fn look_up<T>(
+        &self,
+        path: &[u8],
+        then: impl FnOnce(Option<&Entry>, Option<&matchit::Params<'_, '_>>) -> T,
+    ) -> T {
+        if let Some(&entry) = self.literals.get(path) {
+            return then(Some(&self.entries[entry]), None);
+        }
+        match &self.patterns.at(std::str::from_utf8(path).unwrap_or_default()) {
+            Ok(matched) => then(Some(&self.entries[*matched.value]), Some(&matched.params)),
+            Err(_) => then(None, None),
         }
     }
 
@@ -208,7 +241,7 @@ impl Service for Router {
         parts: &RequestParts<'_>,
         connection: &ConnectionInfo,
         writer: &mut ResponseWriter<'_>,
-    ) {
+    ) -> bool {
         let response = &mut Response::new(writer);
         if let Some(&entry) = self.literals.get(parts.path) {
             return self.answer(Some(entry), None, parts, connection, response);
@@ -217,9 +250,46 @@ impl Service for Router {
         // By reference throughout: a match is large to move.
         match &self.patterns.at(path) {
             Ok(matched) => {
-                self.answer(Some(*matched.value), Some(&matched.params), parts, connection, response);
+                self.answer(Some(*matched.value), Some(&matched.params), parts, connection, response)
             }
             Err(_) => self.answer(None, None, parts, connection, response),
         }
+    }
+
+    fn admit(&self, parts: &RequestParts<'_>) -> Admission {
+        self.look_up(parts.path, |entry, _| {
+            let limits = entry.and_then(|entry| entry.limits).unwrap_or(self.limits);
+            let limits = BodyLimits {
+                max_bytes: limits.max_request_body_size.unwrap_or(u64::MAX),
+                min_rate: limits.min_request_body_data_rate.map(Rate::from),
+            };
+            match (entry, entry.and_then(|entry| entry.answer(parts.method))) {
+                (_, Some(Answer::Whole(_))) => Admission::Whole(limits),
+                (_, Some(Answer::Streaming(_))) => Admission::Stream(limits),
+                (Some(_), None) => Admission::Unwanted,
+                (None, None) if parts.form == TargetForm::Asterisk => Admission::Unwanted,
+                (None, None) if parts.form == TargetForm::Authority => match self.connect {
+                    Some(_) => Admission::Stream(limits),
+                    None => Admission::Unwanted,
+                },
+                (None, None) if self.fallback.is_some() => Admission::Whole(limits),
+                (None, None) => Admission::Unwanted,
+            }
+        })
+    }
+
+    fn stream(&mut self, parts: &RequestParts<'_>, exchange: Rc<Shared>) -> Streaming {
+        self.look_up(parts.path, |entry, params| {
+            let limits = entry.and_then(|entry| entry.limits).unwrap_or(self.limits);
+            let handler = match entry.and_then(|entry| entry.answer(parts.method)) {
+                Some(Answer::Streaming(handler)) => Some(handler),
+                _ => self.connect.as_ref(),
+            };
+            let handler = handler.expect("only what `call` or `admit` has found to be streamed");
+            Streaming {
+                task: handler(Exchange::new(KeptHead::new(parts, params), exchange)),
+                min_response_rate: limits.min_response_data_rate.map(Rate::from),
+            }
+        })
     }
 }

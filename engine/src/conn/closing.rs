@@ -22,14 +22,20 @@ impl<D: Driver, S: Service> Connections<D, S> {
         connection.phase = Phase::Lingering;
         connection.reason = reason;
         connection.flags &= !flag::PAUSED;
-        let assembly = connection.assembly.take();
-        self.driver.shutdown_write(connection.info.socket);
+        let (assembly, exchange) = (connection.assembly.take(), connection.exchange.take());
+        self.driver.shutdown_write(connection.info.socket());
         if let Some(assembly) = assembly {
             self.recycle(assembly);
         }
+        Self::drop_exchange(exchange);
         self.receive(key);
-        self.wheel.disarm(&mut self.table, key);
-        let refused = reason == EndReason::InvalidRequest;
+        let refused = matches!(
+            reason,
+            EndReason::InvalidRequest
+                | EndReason::RequestBodyTimeout
+                | EndReason::TooManyConnections
+                | EndReason::TooManyConnectionsOfAddress
+        );
         self.arm(key, if refused { REFUSED_LINGER_MILLIS } else { LINGER_MILLIS });
     }
 
@@ -42,17 +48,18 @@ impl<D: Driver, S: Service> Connections<D, S> {
         let lingering = connection.phase == Phase::Lingering;
         connection.phase = Phase::Ending;
         connection.reason = reason;
-        let assembly = connection.assembly.take();
+        let (assembly, exchange) = (connection.assembly.take(), connection.exchange.take());
         if lingering && connection.has(flag::RECEIVING) {
             // No abort: the last response may still be in the kernel, and a reset would throw it away.
-            self.driver.stop_receiving(connection.info.socket, key);
+            self.driver.stop_receiving(connection.info.socket(), key);
         } else if connection.has(flag::RECEIVING | flag::SENDING) {
-            self.driver.abort(connection.info.socket);
+            self.driver.abort(connection.info.socket());
         }
         if let Some(assembly) = assembly {
             self.recycle(assembly);
         }
         self.wheel.disarm(&mut self.table, key);
+        Self::drop_exchange(exchange);
         self.after_operation(key);
     }
 
@@ -66,19 +73,21 @@ impl<D: Driver, S: Service> Connections<D, S> {
         if connection.has(flag::RECEIVING | flag::SENDING) {
             return;
         }
-        self.driver.close(connection.info.socket);
+        self.driver.close(connection.info.socket());
         let reason = connection.reason;
-        self.table.remove(key);
+        if let Some(connection) = self.table.remove(key) {
+            self.leave_gate(&connection);
+        }
         self.server.counters.ended[reason as usize] += 1;
     }
 
     /// Begins to drain: idle connections close, the others with their next response.
     pub(crate) fn drain(&mut self) {
-        self.server.draining = true;
+        self.server.common.draining.set(true);
         let keys: Vec<Key> = self.table.iter_keys().collect();
         for key in keys {
             let Some(connection) = self.table.get(key) else { continue };
-            let idle = !connection.has_begun() && !connection.has(flag::SENDING);
+            let idle = !connection.has_begun() && !connection.has(flag::SENDING | flag::REFUSED);
             if idle && connection.phase == Phase::Open {
                 self.close(key, EndReason::ShuttingDown);
             }
@@ -89,9 +98,11 @@ impl<D: Driver, S: Service> Connections<D, S> {
     pub(crate) fn abandon(&mut self) {
         let keys: Vec<Key> = self.table.iter_keys().collect();
         for key in keys {
-            let Some(connection) = self.table.remove(key) else { continue };
-            self.driver.abort(connection.info.socket);
-            self.driver.abandon(connection.info.socket);
+            let Some(mut connection) = self.table.remove(key) else { continue };
+            Self::drop_exchange(connection.exchange.take());
+            self.leave_gate(&connection);
+            self.driver.abort(connection.info.socket());
+            self.driver.abandon(connection.info.socket());
         }
     }
 

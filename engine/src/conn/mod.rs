@@ -2,39 +2,83 @@
 //!
 //! Owns the state of every connection of one worker, its back-pressure, its deadlines and its end. The parts:
 //! this file holds the types, `table` the connections and their events, `reading` the way in, `serving` the
-//! answers, `writing` the way out, `closing` every way to end. Knows drivers and machines; must not know routes or configuration
-//! files.
+//! answers, `running` the exchanges whose bodies are streamed, `writing` the way out, `timing` the deadlines,
+//! `closing` every way to end. `exchange`, `outbox` and `mailbox` are what a streaming handler and its connection
+//! share, `gate` what workers share. Knows drivers and machines; must not know routes or configuration files.
 
 mod closing;
+mod exchange;
+mod gate;
+mod mailbox;
+mod outbox;
 mod reading;
+mod running;
 mod serving;
 mod table;
 #[cfg(test)]
 mod tests;
+mod timing;
 mod writing;
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::net::SocketAddr;
+use std::rc::Rc;
 
 use peregrine_pool::Spare;
 
 use crate::driver::Fd;
 use crate::driver::timer::TimerLink;
-use crate::proto::RequestParts;
-use crate::proto::h1::{Machine, ResponseWriter};
+use crate::proto::h1::{BodyLimits, Machine, ResponseWriter};
+use crate::proto::{Rate, Rejection, RequestParts};
 use crate::sys::socket;
 
+pub use exchange::ExchangeError;
+pub(crate) use exchange::{Piece, PieceToSend, Shared, Task};
+pub(crate) use gate::{Gate, GateLimits};
+use running::Exchange;
 pub(crate) use table::{Connections, Settings};
 
 /// What answers requests.
 pub(crate) trait Service {
-    /// Answers one request. A panic in here becomes a 500 and the end of the connection.
+    /// Answers one request. A panic in here becomes a 500 and the end of the connection. Returns false, and has
+    /// written nothing, if the answer is to be streamed.
     fn call(
         &mut self,
         request: &RequestParts<'_>,
         connection: &ConnectionInfo,
         response: &mut ResponseWriter<'_>,
-    );
+    ) -> bool;
+
+    /// What becomes of the body of a request, of which the head is here.
+    fn admit(&self, request: &RequestParts<'_>) -> Admission;
+
+    /// Begins to answer a request in a task of its own.
+    fn stream(&mut self, request: &RequestParts<'_>, exchange: Rc<Shared>) -> Streaming;
+}
+
+/// See [`Service::admit`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Admission {
+    /// It is collected, then [`Service::call`] answers.
+    Whole(BodyLimits),
+    /// [`Service::stream`] answers, and reads it.
+    Stream(BodyLimits),
+    /// Nobody wants it: [`Service::call`] answers without it.
+    Unwanted,
+}
+
+/// See [`Service::stream`].
+pub(crate) struct Streaming {
+    pub(crate) task: Task,
+    pub(crate) min_response_rate: Option<Rate>,
+}
+
+impl Streaming {
+    /// What a handler comes to that panics as it begins.
+    fn failed() -> Self {
+        let task = Box::pin(async { Err(String::from("it panicked")) });
+        Self { task, min_response_rate: None }
+    }
 }
 
 /// Why a connection ended; the label of a metric.
@@ -52,10 +96,28 @@ pub(crate) enum EndReason {
     InvalidRequest,
     /// No request for as long as the limit allows.
     KeepAliveTimeout,
+    /// The connection was as old as it may become.
+    LifetimeReached,
+    /// After as many requests as a connection may bring.
+    RequestLimitReached,
     /// The head did not arrive in time.
     RequestHeadersTimeout,
-    /// The body or the peer's reading stood still.
+    /// The body arrived too slowly.
+    RequestBodyTimeout,
+    /// A body that nobody had read did not arrive in time.
+    BodyDrainTimeout,
+    /// The peer read too slowly.
+    MinResponseDataRate,
+    /// The peer's reading stood still.
     StalledTransfer,
+    /// There were as many connections as there may be.
+    TooManyConnections,
+    /// There were as many connections of one address as there may be.
+    TooManyConnectionsOfAddress,
+    /// A handler failed when a part of its response was out.
+    ErrorAfterStartingResponse,
+    /// After another protocol that the connection was handed over to.
+    UpgradedClosed,
     /// The worker is draining.
     ShuttingDown,
     /// The drain took too long.
@@ -75,8 +137,8 @@ pub(crate) struct Counters {
     pub(crate) accepted: u64,
     /// Requests answered by the service.
     pub(crate) requests: u64,
-    /// Requests refused before the service saw them.
-    pub(crate) rejections: u64,
+    /// Requests refused, by kind.
+    pub(crate) rejections: [u64; Rejection::KINDS],
     /// Handlers that panicked.
     pub(crate) panics: u64,
     /// Connections ended, by reason.
@@ -87,7 +149,8 @@ pub(crate) struct Counters {
 #[derive(Debug)]
 pub(crate) struct ConnectionInfo {
     pub(crate) id: u64,
-    socket: Fd,
+    /// Of no socket once the connection is gone: its number may be another's by then.
+    socket: Cell<Fd>,
     /// Asked of the kernel once, when somebody wants to know.
     addresses: OnceCell<Box<Addresses>>,
 }
@@ -100,13 +163,28 @@ struct Addresses {
 
 impl ConnectionInfo {
     fn new(id: u64, socket: Fd) -> Self {
-        Self { id, socket, addresses: OnceCell::new() }
+        Self { id, socket: Cell::new(socket), addresses: OnceCell::new() }
+    }
+
+    #[inline]
+    fn socket(&self) -> Fd {
+        self.socket.get()
+    }
+
+    /// Forgets the socket.
+    fn detach(&self) {
+        self.socket.set(Fd(-1));
+    }
+
+    /// The same for a handler that may outlive the connection.
+    fn share(&self) -> Self {
+        Self::new(self.id, self.socket())
     }
 
     fn addresses(&self) -> &Addresses {
         self.addresses.get_or_init(|| {
-            let peer = socket::peer_address(self.socket);
-            let local = socket::local_address(self.socket);
+            let peer = socket::peer_address(self.socket());
+            let local = socket::local_address(self.socket());
             Box::new(Addresses { peer, local })
         })
     }
@@ -137,27 +215,39 @@ enum Phase {
 /// What is going on, as bits of [`Connection::flags`].
 mod flag {
     /// A receive is open.
-    pub(super) const RECEIVING: u8 = 1;
+    pub(super) const RECEIVING: u16 = 1;
     /// A send is open.
-    pub(super) const SENDING: u8 = 1 << 1;
+    pub(super) const SENDING: u16 = 1 << 1;
     /// The peer will send no more.
-    pub(super) const EOF: u8 = 1 << 2;
+    pub(super) const EOF: u16 = 1 << 2;
     /// The connection ends when the open send has ended. Set only together with `SENDING`.
-    pub(super) const LAST: u8 = 1 << 3;
-    /// Enough is parked: no receive until it is served. Set only where there is an assembly.
-    pub(super) const PAUSED: u8 = 1 << 4;
+    pub(super) const LAST: u16 = 1 << 3;
+    /// Enough has arrived: no receive until some of it is taken.
+    pub(super) const PAUSED: u16 = 1 << 4;
     /// Waits in the list of starved connections.
-    pub(super) const STARVED: u8 = 1 << 5;
+    pub(super) const STARVED: u16 = 1 << 5;
+    /// One too many: the answer to whatever comes says so. `reason` says of what.
+    pub(super) const REFUSED: u16 = 1 << 6;
+    /// The gate counts it among the upgraded ones.
+    pub(super) const UPGRADED: u16 = 1 << 7;
 }
 
 /// One connection. What it holds while idle is all in here.
 struct Connection {
     info: ConnectionInfo,
     timer: TimerLink,
-    /// Bytes of a request that is not complete, or that must wait for a send.
+    /// Bytes of a request that is not complete, or that must wait for a send or an exchange.
     assembly: Option<Box<Assembly>>,
+    /// A request whose body, or whose response, is streamed.
+    exchange: Option<Box<Exchange>>,
+    /// When the open send must have ended.
+    send_by: u64,
+    /// When the connection has lived long enough.
+    expires: u64,
+    /// How many requests it may still bring.
+    requests_left: u32,
     phase: Phase,
-    flags: u8,
+    flags: u16,
     /// Why the connection is ending; meaningful from the decision on.
     reason: EndReason,
 }
@@ -173,19 +263,24 @@ impl Connection {
             info: ConnectionInfo::new(id, socket),
             timer: TimerLink::default(),
             assembly: None,
+            exchange: None,
+            send_by: 0,
+            expires: u64::MAX,
+            requests_left: u32::MAX,
             phase: Phase::Open,
             flags: 0,
             reason: EndReason::ClosedByPeer,
         }
     }
 
-    /// Whether a part of a request is here.
+    /// Whether a part of a request is here, or one is being answered.
     fn has_begun(&self) -> bool {
-        self.assembly.as_ref().is_some_and(|assembly| assembly.machine.is_started())
+        self.exchange.is_some()
+            || self.assembly.as_ref().is_some_and(|assembly| assembly.machine.is_started())
     }
 
     #[inline]
-    fn has(&self, flags: u8) -> bool {
+    fn has(&self, flags: u16) -> bool {
         self.flags & flags != 0
     }
 }
@@ -194,6 +289,10 @@ impl Connection {
 struct Assembly {
     machine: Machine,
     bytes: Vec<u8>,
+    /// When the head, or the body, began to be waited for.
+    since: u64,
+    /// Bytes of memory that it is charged for.
+    charged: usize,
 }
 
 /// Buffers of assemblies up to this size are kept for the next one.

@@ -3,16 +3,45 @@
 //! Whole requests are served out of the block that the kernel filled. Only what is torn, or must wait for a
 //! send, is copied into an assembly.
 
+use std::task::Waker;
+
 use peregrine_pool::{Key, Lease};
 
-use super::serving::{Outgoing, Served, Stop};
-use super::{Assembly, Connections, EndReason, Phase, SPARE_BYTES_MAX, Service, flag};
+use super::running::Exchange;
+use super::serving::{Outgoing, Quota, Served, Server, Stop};
+use super::{Assembly, Connection, Connections, EndReason, Phase, SPARE_BYTES_MAX, Service, flag};
 use crate::driver::{Driver, Received, SendBuffer};
 use crate::proto::Rejection;
 use crate::proto::h1::Machine;
 
 /// So many bytes wait for a send before the connection is no longer received from.
 const PARKED_BYTES_MAX: usize = 64 * 1024;
+
+/// How an exchange begins that serving has stopped at.
+struct Begin {
+    stop: Stop,
+    waker: Waker,
+    now: u64,
+}
+
+impl Begin {
+    /// The exchange of the request at the beginning of `bytes`, and the length of its head.
+    fn exchange<S: Service>(
+        self,
+        server: &mut Server<S>,
+        connection: &mut Connection,
+        machine: &mut Machine,
+        bytes: &[u8],
+    ) -> (Box<Exchange>, usize) {
+        let Self { stop, waker, now } = self;
+        let head_bytes = machine.head_bytes();
+        if stop == Stop::Drain {
+            return (Exchange::drained(machine.take_body(), now), head_bytes);
+        }
+        let quota = Quota { left: &mut connection.requests_left, is_expired: now >= connection.expires };
+        (server.begin_exchange(&connection.info, quota, waker, machine, bytes), head_bytes)
+    }
+}
 
 impl<D: Driver, S: Service> Connections<D, S> {
     #[inline]
@@ -51,9 +80,13 @@ impl<D: Driver, S: Service> Connections<D, S> {
 
     #[inline]
     fn handle_data(&mut self, key: Key, mut lease: Lease, len: usize) {
+        let now = self.driver.now().millis;
         let Some(connection) = self.table.get_mut(key) else { return };
-        if connection.phase != Phase::Open || connection.has(flag::LAST) {
-            return;
+        if connection.phase != Phase::Open || connection.has(flag::LAST | flag::REFUSED) {
+            return self.handle_unwanted(key);
+        }
+        if connection.exchange.is_some() {
+            return self.feed(key, lease, 0..len);
         }
         if connection.assembly.is_some() || connection.has(flag::SENDING) {
             self.append(key, &lease[..len]);
@@ -62,12 +95,44 @@ impl<D: Driver, S: Service> Connections<D, S> {
             return;
         }
         let bytes = &mut lease[..len];
-        let served = self.server.serve(&connection.info, &mut self.machine, bytes);
-        if matches!(served.stop, Stop::Torn | Stop::Full) {
-            self.park(key, &bytes[served.bytes..]);
+        let quota = Quota { left: &mut connection.requests_left, is_expired: now >= connection.expires };
+        let served = self.server.serve(&connection.info, quota, &mut self.machine, bytes);
+        match served.stop {
+            Stop::Served | Stop::Last => drop(lease),
+            Stop::Torn | Stop::Full => {
+                self.park(key, &bytes[served.bytes..]);
+                drop(lease);
+            }
+            Stop::Stream | Stop::Drain => return self.leave_straight_way(key, served, lease, len),
         }
-        drop(lease);
         self.after_serving(key, served.outgoing, served.stop);
+    }
+
+    /// Goes on with an exchange that begins in a block.
+    #[inline(never)]
+    fn leave_straight_way(&mut self, key: Key, served: Served, lease: Lease, len: usize) {
+        let (now, waker) = (self.driver.now().millis, self.task_waker(key));
+        let Some(connection) = self.table.get_mut(key) else { return };
+        let bytes = &lease[served.bytes..len];
+        let begin = Begin { stop: served.stop, waker, now };
+        let (exchange, head_bytes) = begin.exchange(&mut self.server, connection, &mut self.machine, bytes);
+        self.machine.reset();
+        self.after_serving(key, served.outgoing, served.stop);
+        self.run_exchange(key, exchange, Some((lease, served.bytes + head_bytes..len)));
+    }
+
+    /// What comes to a connection that serves no more. One too many is told so, now that it has asked.
+    #[cold]
+    fn handle_unwanted(&mut self, key: Key) {
+        let Some(connection) = self.table.get_mut(key) else { return };
+        if connection.phase == Phase::Open && connection.has(flag::REFUSED) && !connection.has(flag::LAST) {
+            let reason = connection.reason;
+            let rejection = match reason {
+                EndReason::TooManyConnections => Rejection::TooManyConnections,
+                _ => Rejection::TooManyConnectionsOfAddress,
+            };
+            self.answer_refusal(key, rejection, reason);
+        }
     }
 
     /// Sends what serving has produced and sets the deadline that fits what it is waiting for.
@@ -83,7 +148,7 @@ impl<D: Driver, S: Service> Connections<D, S> {
         match lease {
             Some(lease) if len > 0 || payload.is_some() => {
                 let len = u32::try_from(len).expect("a block is shorter than 4 GiB");
-                self.send(key, SendBuffer::new(lease, len, payload));
+                return self.send(key, SendBuffer::new(lease, len, payload));
             }
             // Nothing to say before the end: there was no memory to say it with.
             _ if last.is_some() => {
@@ -92,11 +157,9 @@ impl<D: Driver, S: Service> Connections<D, S> {
             }
             _ => {}
         }
-        let millis = match stop {
-            Stop::Torn if self.waits_for_head(key) => self.settings.request_headers_millis,
-            _ => self.settings.keep_alive_millis,
-        };
-        self.arm(key, millis);
+        if stop != Stop::Stream {
+            self.rearm(key);
+        }
     }
 
     /// Whether the rest of a head is what the connection waits for. While a send is open it is the send.
@@ -113,6 +176,7 @@ impl<D: Driver, S: Service> Connections<D, S> {
         std::mem::swap(&mut assembly.machine, &mut self.machine);
         assembly.bytes.reserve(assembly.machine.expected_bytes().min(PARKED_BYTES_MAX).max(bytes.len()));
         assembly.bytes.extend_from_slice(bytes);
+        self.charge(&mut assembly);
         if let Some(connection) = self.table.get_mut(key) {
             connection.assembly = Some(assembly);
         }
@@ -120,20 +184,32 @@ impl<D: Driver, S: Service> Connections<D, S> {
 
     fn spare_assembly(&mut self) -> Box<Assembly> {
         let (simd, limits) = (self.machine.simd(), self.settings.machine);
-        self.spares.take_or(|| Box::new(Assembly { machine: Machine::new(simd, limits), bytes: Vec::new() }))
+        let make = || {
+            Box::new(Assembly {
+                machine: Machine::new(simd, limits),
+                bytes: Vec::new(),
+                since: 0,
+                charged: 0,
+            })
+        };
+        let mut assembly = self.spares.take_or(make);
+        assembly.since = self.driver.now().millis;
+        assembly
+    }
+
+    /// Brings up to date what an assembly counts for in the memory of all bodies.
+    fn charge(&mut self, assembly: &mut Assembly) {
+        let bytes = assembly.bytes.capacity();
+        self.assembled = self.assembled - assembly.charged + bytes;
+        assembly.charged = bytes;
     }
 
     /// Adds bytes behind those that wait already.
-    fn append(&mut self, key: Key, bytes: &[u8]) {
-        if self.table.get(key).is_some_and(|connection| connection.assembly.is_none()) {
-            let assembly = self.spare_assembly();
-            if let Some(connection) = self.table.get_mut(key) {
-                connection.assembly = Some(assembly);
-            }
-        }
+    pub(super) fn append(&mut self, key: Key, bytes: &[u8]) {
         let Some(connection) = self.table.get_mut(key) else { return };
-        let sending = connection.has(flag::SENDING);
-        let Some(assembly) = &mut connection.assembly else { return };
+        let taken = connection.assembly.take();
+        let must_wait = connection.has(flag::SENDING) || connection.exchange.is_some();
+        let mut assembly = taken.unwrap_or_else(|| self.spare_assembly());
         let kept = assembly.machine.compact(&mut assembly.bytes);
         assembly.bytes.truncate(kept);
         // Double, but not beyond what the request is known to need.
@@ -142,44 +218,74 @@ impl<D: Driver, S: Service> Connections<D, S> {
             assembly.bytes.reserve_exact((expected - kept).min(have));
         }
         assembly.bytes.extend_from_slice(bytes);
+        self.charge(&mut assembly);
         let assembly_bytes = assembly.bytes.len();
-        let parked = sending && assembly_bytes > PARKED_BYTES_MAX;
-        if parked && connection.has(flag::RECEIVING) {
+        let Some(connection) = self.table.get_mut(key) else { return };
+        connection.assembly = Some(assembly);
+        let max = PARKED_BYTES_MAX.min(self.settings.max_request_buffer);
+        if must_wait && assembly_bytes > max {
             // Said again should the kernel have missed it the first time.
-            let again = assembly_bytes > 4 * PARKED_BYTES_MAX;
-            if !connection.has(flag::PAUSED) || again {
-                self.driver.stop_receiving(connection.info.socket, key);
+            if connection.has(flag::RECEIVING) && connection.has(flag::PAUSED) && assembly_bytes > 4 * max {
+                self.driver.stop_receiving(connection.info.socket(), key);
             }
-        }
-        if parked {
-            connection.flags |= flag::PAUSED;
+            self.pause(key);
         }
     }
 
-    /// Serves what has been assembled, unless a send must end first.
+    /// Serves what has been assembled, unless something else must end first.
     pub(super) fn serve_assembly(&mut self, key: Key) {
+        let now = self.driver.now().millis;
+        let is_too_much = self.assembled > self.settings.max_assembled;
         let Some(connection) = self.table.get_mut(key) else { return };
-        if connection.has(flag::SENDING | flag::LAST) || connection.phase != Phase::Open {
+        if connection.has(flag::SENDING | flag::LAST)
+            || connection.phase != Phase::Open
+            || connection.exchange.is_some()
+        {
             return;
         }
         let Some(mut assembly) = connection.assembly.take() else { return };
-        let was_reading_head = assembly.machine.is_started() && !assembly.machine.is_reading_body();
-        let Assembly { machine, bytes } = &mut *assembly;
-        let Served { bytes: served, stop, outgoing } = self.server.serve(&connection.info, machine, bytes);
-        assembly.bytes.drain(..served);
-        if served > SPARE_BYTES_MAX {
+        let was_reading_body = assembly.machine.is_reading_body();
+        let Assembly { machine, bytes, .. } = &mut *assembly;
+        let quota = Quota { left: &mut connection.requests_left, is_expired: now >= connection.expires };
+        let Served { bytes: served, stop, outgoing } =
+            self.server.serve(&connection.info, quota, machine, bytes);
+        let begun = if matches!(stop, Stop::Stream | Stop::Drain) {
+            let begin = Begin { stop, waker: self.task_waker(key), now };
+            let connection = self.table.get_mut(key).expect("it was there above");
+            let begun = begin.exchange(&mut self.server, connection, machine, &bytes[served..]);
+            machine.reset();
+            Some(begun)
+        } else {
+            None
+        };
+        let head_bytes = begun.as_ref().map_or(0, |(_, len)| *len);
+        let done = served.saturating_add(head_bytes).min(assembly.bytes.len());
+        assembly.bytes.drain(..done);
+        if done > SPARE_BYTES_MAX {
             assembly.bytes.shrink_to(SPARE_BYTES_MAX);
         }
-        let connection = self.table.get_mut(key).expect("it was there above");
-        if matches!(stop, Stop::Torn | Stop::Full) {
-            connection.assembly = Some(assembly);
+        // A head in parts has until the time that its first part set, a body until that of the head's end.
+        if served > 0 || assembly.machine.is_reading_body() != was_reading_body {
+            assembly.since = now;
+        }
+        let is_collecting = assembly.machine.is_reading_body();
+        let keep = matches!(stop, Stop::Torn | Stop::Full)
+            || (matches!(stop, Stop::Stream | Stop::Drain) && !assembly.bytes.is_empty());
+        if keep {
+            self.charge(&mut assembly);
+            if let Some(connection) = self.table.get_mut(key) {
+                connection.assembly = Some(assembly);
+            }
         } else {
             self.recycle(assembly);
         }
-        // A head in parts has until the time that its first part set.
-        let same_head = stop == Stop::Torn && served == 0 && was_reading_head && self.waits_for_head(key);
-        if !same_head {
-            self.after_serving(key, outgoing, stop);
+        self.after_serving(key, outgoing, stop);
+        match begun {
+            Some((exchange, _)) => return self.run_exchange(key, exchange, None),
+            None if is_too_much && is_collecting && keep => {
+                return self.refuse(key, Rejection::BodiesTooLarge, EndReason::InvalidRequest);
+            }
+            None => {}
         }
         self.resume(key);
     }
@@ -188,7 +294,9 @@ impl<D: Driver, S: Service> Connections<D, S> {
     fn resume(&mut self, key: Key) {
         let Some(connection) = self.table.get_mut(key) else { return };
         let parked = connection.assembly.as_ref().map_or(0, |assembly| assembly.bytes.len());
-        if connection.has(flag::PAUSED) && (parked <= PARKED_BYTES_MAX || !connection.has(flag::SENDING)) {
+        let is_free = !connection.has(flag::SENDING) && connection.exchange.is_none();
+        let max = PARKED_BYTES_MAX.min(self.settings.max_request_buffer);
+        if connection.has(flag::PAUSED) && (parked <= max || is_free) {
             connection.flags &= !flag::PAUSED;
             self.receive(key);
         }
@@ -196,6 +304,7 @@ impl<D: Driver, S: Service> Connections<D, S> {
 
     /// Keeps an assembly's memory for the next one, unless it has grown large.
     pub(super) fn recycle(&mut self, mut assembly: Box<Assembly>) {
+        self.assembled -= std::mem::take(&mut assembly.charged);
         assembly.bytes.clear();
         assembly.bytes.shrink_to(SPARE_BYTES_MAX);
         assembly.machine.reset();
@@ -211,6 +320,7 @@ impl<D: Driver, S: Service> Connections<D, S> {
                 let reason = connection.reason;
                 self.end(key, reason);
             }
+            Phase::Open if connection.exchange.is_some() => self.exchange_eof(key),
             // A client that has shut down its sending side still gets its answers.
             Phase::Open if connection.has(flag::SENDING) => {}
             Phase::Open => self.end_of_input(key),
@@ -224,37 +334,29 @@ impl<D: Driver, S: Service> Connections<D, S> {
         self.end(key, if torn { EndReason::UnexpectedEndOfRequest } else { EndReason::ClosedByPeer });
     }
 
-    /// A deadline has passed.
-    pub(super) fn expire(&mut self, key: Key) {
-        let Some(connection) = self.table.get_mut(key) else { return };
-        match connection.phase {
-            Phase::Lingering | Phase::Ending => {
-                let reason = connection.reason;
-                self.end(key, reason);
-            }
-            Phase::Open if connection.has(flag::SENDING) => self.end(key, EndReason::StalledTransfer),
-            Phase::Open => match &connection.assembly {
-                None => self.close(key, EndReason::KeepAliveTimeout),
-                Some(assembly) if !assembly.machine.is_started() => {
-                    self.close(key, EndReason::KeepAliveTimeout);
-                }
-                Some(assembly) if assembly.machine.is_reading_body() => {
-                    self.end(key, EndReason::StalledTransfer);
-                }
-                Some(_) => self.refuse(key, Rejection::HeadTimeout, EndReason::RequestHeadersTimeout),
-            },
-        }
+    /// Answers a request that has not arrived whole with a rejection, and closes.
+    pub(super) fn refuse(&mut self, key: Key, rejection: Rejection, reason: EndReason) {
+        let told = self.table.get(key).and_then(|connection| connection.assembly.as_ref());
+        let told = told.map_or(&[][..], |assembly| &assembly.bytes);
+        self.server.note_rejection(rejection, told);
+        self.answer_refusal(key, rejection, reason);
     }
 
-    /// Answers a request that has not arrived whole with a rejection, and closes.
-    fn refuse(&mut self, key: Key, rejection: Rejection, reason: EndReason) {
+    fn answer_refusal(&mut self, key: Key, rejection: Rejection, reason: EndReason) {
         let Some(connection) = self.table.get_mut(key) else { return };
         let assembly = connection.assembly.take();
-        let mut outgoing = Outgoing::default();
-        self.server.reject(&mut outgoing, rejection, reason);
         if let Some(assembly) = assembly {
             self.recycle(assembly);
         }
+        let Some(connection) = self.table.get_mut(key) else { return };
+        if connection.has(flag::SENDING) {
+            // An answer is on its way: the connection ends with it.
+            connection.flags |= flag::LAST;
+            connection.reason = reason;
+            return;
+        }
+        let mut outgoing = Outgoing::default();
+        self.server.reject(&mut outgoing, rejection, reason);
         self.after_serving(key, outgoing, Stop::Last);
     }
 }

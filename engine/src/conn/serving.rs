@@ -4,18 +4,21 @@
 //! rule that everything received together is answered together. Knows neither driver nor connection table.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::task::Waker;
 
+use peregrine_parser::TargetForm;
 use peregrine_pool::{Blocks, Lease, Payload};
 
-use super::{ConnectionInfo, Counters, EndReason, Service};
-use crate::proto::Rejection;
-use crate::proto::h1::{Finished, Machine, Preamble, Progress, ResponseWriter, Terms};
+use super::exchange::{CONTINUE, Common, Opening};
+use super::running::{Exchange, Running};
+use super::{Admission, ConnectionInfo, Counters, EndReason, Service, Shared, Streaming};
+use crate::proto::h1::{Finished, Machine, Progress, ResponseWriter, Terms};
+use crate::proto::{Rejection, RequestParts};
 use crate::telemetry;
 
 /// A response begins in a block only if this many bytes are left: almost all heads and small bodies fit.
 const RESPONSE_ROOM_BYTES: usize = 1024;
-
-const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 /// Responses on their way out: the bytes of one send.
 #[derive(Default)]
@@ -70,26 +73,63 @@ pub(super) enum Stop {
     Torn,
     /// A send must come first.
     Full,
+    /// The rest begins with a request that is answered in a task: [`Server::begin_exchange`].
+    Stream,
+    /// The rest begins with a request that is answered, but for its body: [`Server::begin_drain`].
+    Drain,
     /// The connection ends.
     Last,
+}
+
+/// What the connection says about its next requests.
+pub(super) struct Quota<'a> {
+    /// How many more there may be.
+    pub(super) left: &'a mut u32,
+    /// It has lived long enough: the next is the last.
+    pub(super) is_expired: bool,
 }
 
 /// What serving takes.
 pub(super) struct Server<S> {
     pub(super) service: S,
-    pub(super) preamble: Preamble,
-    pub(super) blocks: Blocks,
+    pub(super) common: Rc<Common>,
     pub(super) counters: Counters,
-    /// Each response is its connection's last.
-    pub(super) draining: bool,
+    pub(super) log_rejections: bool,
+}
+
+/// How answering a request has ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Answered {
+    Yes,
+    /// The answer is to be streamed.
+    Streams,
+    NoMemory,
+}
+
+/// Writes the answer to what is refused.
+pub(super) fn write_rejection(response: &mut ResponseWriter<'_>, rejection: Rejection) {
+    response.set_status(rejection.status()).expect("a final status");
+    let fields = [("Allow", rejection.allow()), ("Retry-After", rejection.retry_after())];
+    for (name, value) in fields {
+        if let Some(value) = value {
+            response.add_field(name, value.as_bytes()).expect("a valid field");
+        }
+    }
+    response.close();
 }
 
 impl<S: Service> Server<S> {
     /// Serves as many requests out of `bytes` as are whole.
     #[inline]
-    pub(super) fn serve(&mut self, info: &ConnectionInfo, machine: &mut Machine, bytes: &mut [u8]) -> Served {
+    pub(super) fn serve(
+        &mut self,
+        info: &ConnectionInfo,
+        quota: Quota<'_>,
+        machine: &mut Machine,
+        bytes: &mut [u8],
+    ) -> Served {
         let mut outgoing = Outgoing::default();
-        let (bytes, stop) = self.serve_into(&mut outgoing, info, machine, bytes);
+        let (bytes, stop) = self.serve_into(&mut outgoing, info, quota, machine, bytes);
         Served { bytes, stop, outgoing }
     }
 
@@ -97,6 +137,7 @@ impl<S: Service> Server<S> {
         &mut self,
         outgoing: &mut Outgoing,
         info: &ConnectionInfo,
+        mut quota: Quota<'_>,
         machine: &mut Machine,
         bytes: &mut [u8],
     ) -> (usize, Stop) {
@@ -105,11 +146,12 @@ impl<S: Service> Server<S> {
             let rest = &mut bytes[served..];
             match machine.handle_bytes(rest) {
                 Ok(Progress::Complete { consumed }) => {
-                    let answered = self.answer(outgoing, info, machine, &rest[..consumed]);
-                    machine.reset();
-                    if !answered {
-                        return (bytes.len(), Stop::Last);
+                    match self.answer(outgoing, info, &mut quota, machine, &rest[..consumed]) {
+                        Answered::Yes => {}
+                        Answered::Streams => return (served, Stop::Stream),
+                        Answered::NoMemory => return (bytes.len(), Stop::Last),
                     }
+                    machine.reset();
                     served += consumed;
                     if outgoing.last.is_some() {
                         return (served, Stop::Last);
@@ -124,43 +166,114 @@ impl<S: Service> Server<S> {
                     }
                     return (served, Stop::Torn);
                 }
-                Err(rejection) => {
-                    self.reject(outgoing, rejection, EndReason::InvalidRequest);
-                    machine.reset();
-                    return (bytes.len(), Stop::Last);
-                }
+                Ok(Progress::Head) => match self.admit(outgoing, info, &mut quota, machine, rest) {
+                    Ok(None) => {}
+                    Ok(Some(stop)) => return (served, stop),
+                    Err(rejection) => {
+                        return self.stop_refused(outgoing, machine, rejection, &bytes[served..]);
+                    }
+                },
+                Err(rejection) => return self.stop_refused(outgoing, machine, rejection, &bytes[served..]),
             }
         }
         (served, Stop::Served)
     }
 
-    /// Answers one request. Returns false when there is no memory for it.
+    #[cold]
+    fn stop_refused(
+        &mut self,
+        outgoing: &mut Outgoing,
+        machine: &mut Machine,
+        rejection: Rejection,
+        bytes: &[u8],
+    ) -> (usize, Stop) {
+        self.note_rejection(rejection, bytes);
+        self.reject(outgoing, rejection, EndReason::InvalidRequest);
+        machine.reset();
+        (usize::MAX, Stop::Last)
+    }
+
+    /// Decides about the body of a request whose head is here. `None` goes on with the machine.
+    fn admit(
+        &mut self,
+        outgoing: &mut Outgoing,
+        info: &ConnectionInfo,
+        quota: &mut Quota<'_>,
+        machine: &mut Machine,
+        bytes: &[u8],
+    ) -> Result<Option<Stop>, Rejection> {
+        match self.service.admit(&machine.request(bytes)) {
+            Admission::Whole(limits) => {
+                machine.collect(&limits)?;
+                Ok(None)
+            }
+            Admission::Stream(limits) => {
+                machine.limit_body(&limits)?;
+                Ok(Some(Stop::Stream))
+            }
+            Admission::Unwanted => {
+                let head_bytes = machine.head_bytes();
+                // A client that waits may now send the body or not: only the end of the connection is clear.
+                quota.is_expired |= machine.take_expectation(bytes.len());
+                let answered = self.answer(outgoing, info, quota, machine, &bytes[..head_bytes]);
+                debug_assert!(answered != Answered::Streams, "nobody wants the body");
+                Ok(Some(if outgoing.last.is_some() { Stop::Last } else { Stop::Drain }))
+            }
+        }
+    }
+
+    /// What the response to the machine's request may do with the connection, and why it ends with it if it does.
+    #[inline]
+    fn terms(&self, quota: &mut Quota<'_>, machine: &Machine) -> (Terms, EndReason) {
+        let mut terms = machine.terms();
+        let mut reason = EndReason::ClosedAfterResponse;
+        *quota.left = quota.left.wrapping_sub(1);
+        if *quota.left == 0 || quota.is_expired || self.common.draining.get() {
+            terms.close = true;
+            reason = match *quota.left {
+                _ if self.common.draining.get() => EndReason::ShuttingDown,
+                0 => EndReason::RequestLimitReached,
+                _ => EndReason::LifetimeReached,
+            };
+        }
+        (terms, reason)
+    }
+
+    /// Answers one request.
     #[inline]
     fn answer(
         &mut self,
         outgoing: &mut Outgoing,
         info: &ConnectionInfo,
+        quota: &mut Quota<'_>,
         machine: &Machine,
         bytes: &[u8],
-    ) -> bool {
-        let mut terms = machine.terms();
-        terms.close |= self.draining;
-        let Some(block) = outgoing.block(&self.blocks) else {
+    ) -> Answered {
+        let (terms, reason) = self.terms(quota, machine);
+        let Some(block) = outgoing.block(&self.common.blocks) else {
             outgoing.last = Some(EndReason::OutOfMemory);
-            return false;
+            return Answered::NoMemory;
         };
-        let mut response = ResponseWriter::new(block, &mut self.preamble, terms);
+        let mut preamble = self.common.preamble.borrow_mut();
+        let mut response = ResponseWriter::new(block, &mut preamble, terms);
         response.begin();
         let request = machine.request(bytes);
         let service = &mut self.service;
         let called = catch_unwind(AssertUnwindSafe(|| service.call(&request, info, &mut response)));
-        if let Err(panic) = called {
-            // What was panicked with may panic again when dropped.
-            std::mem::forget(panic);
-            response.reset();
-            response.set_status(500).expect("a final status");
-            response.close();
-            self.counters.panics += 1;
+        match called {
+            Ok(true) => {}
+            Ok(false) => {
+                *quota.left = quota.left.wrapping_add(1);
+                return Answered::Streams;
+            }
+            Err(panic) => {
+                // What was panicked with may panic again when dropped.
+                std::mem::forget(panic);
+                response.reset();
+                response.set_status(500).expect("a final status");
+                response.close();
+                self.counters.panics += 1;
+            }
         }
         self.counters.requests += 1;
         let finished = response.finish();
@@ -168,17 +281,59 @@ impl<S: Service> Server<S> {
             telemetry::handler_failed(request.path, failure);
         }
         let payload = if finished.has_payload { response.take_payload() } else { None };
-        let reason = if self.draining { EndReason::ShuttingDown } else { EndReason::ClosedAfterResponse };
         outgoing.add(finished, reason);
         if payload.is_some() {
             outgoing.payload = payload;
         }
-        true
+        Answered::Yes
+    }
+
+    /// Begins to answer the request that the machine has stopped at, in a task that `waker` wakes.
+    pub(super) fn begin_exchange(
+        &mut self,
+        info: &ConnectionInfo,
+        mut quota: Quota<'_>,
+        waker: Waker,
+        machine: &mut Machine,
+        bytes: &[u8],
+    ) -> Box<Exchange> {
+        self.counters.requests += 1;
+        let (terms, _) = self.terms(&mut quota, machine);
+        let expects_continue = machine.take_expectation(bytes.len());
+        let request = machine.request(bytes);
+        let opening = Opening {
+            terms,
+            expects_continue,
+            is_complete: !machine.is_reading_body(),
+            upgrades: if request.may_upgrade { upgrades(&request) } else { Vec::new() },
+            may_connect: request.form == TargetForm::Authority,
+            path: request.path.to_vec(),
+        };
+        let shared = Shared::new(info.share(), Rc::clone(&self.common), waker, opening);
+        let service = &mut self.service;
+        let handed = Rc::clone(&shared);
+        let called = catch_unwind(AssertUnwindSafe(|| service.stream(&request, handed)));
+        let Streaming { task, min_response_rate } = called.unwrap_or_else(|panic| {
+            std::mem::forget(panic);
+            self.counters.panics += 1;
+            Streaming::failed()
+        });
+        let (_, min_body_rate) = machine.body_progress();
+        let running = Running::new(shared, task, min_body_rate, min_response_rate);
+        Exchange::running(machine.take_body(), running)
+    }
+
+    /// Counts a refusal, and tells of it if that is wanted. `bytes` are the peer's.
+    pub(super) fn note_rejection(&mut self, rejection: Rejection, bytes: &[u8]) {
+        self.counters.rejections[rejection.kind()] += 1;
+        if self.log_rejections {
+            telemetry::request_rejected(rejection.status(), rejection, bytes);
+        }
     }
 
     /// Adds an interim response, which is none of a handler's.
     fn interim(&mut self, outgoing: &mut Outgoing, bytes: &[u8]) {
-        if let Some(block) = outgoing.block(&self.blocks) {
+        if let Some(block) = outgoing.block(&self.common.blocks) {
             block[..bytes.len()].copy_from_slice(bytes);
             outgoing.len += bytes.len();
         }
@@ -187,16 +342,13 @@ impl<S: Service> Server<S> {
     /// Answers what cannot be served; the connection ends with it.
     #[cold]
     pub(super) fn reject(&mut self, outgoing: &mut Outgoing, rejection: Rejection, reason: EndReason) {
-        self.counters.rejections += 1;
         outgoing.last = Some(reason);
         let terms = Terms { close: true, ..Terms::default() };
-        let Some(block) = outgoing.block(&self.blocks) else { return };
-        let mut response = ResponseWriter::new(block, &mut self.preamble, terms);
+        let Some(block) = outgoing.block(&self.common.blocks) else { return };
+        let mut preamble = self.common.preamble.borrow_mut();
+        let mut response = ResponseWriter::new(block, &mut preamble, terms);
         response.begin();
-        response.set_status(rejection.status()).expect("a final status");
-        if let Some(allow) = rejection.allow() {
-            response.add_field("Allow", allow.as_bytes()).expect("a valid field");
-        }
+        write_rejection(&mut response, rejection);
         let finished = response.finish();
         // None but that of a head that did not fit: nothing follows a payload in a batch.
         let payload = response.take_payload();
@@ -205,4 +357,10 @@ impl<S: Service> Server<S> {
             outgoing.payload = payload;
         }
     }
+}
+
+/// The protocols that the client would rather speak.
+fn upgrades(request: &RequestParts<'_>) -> Vec<u8> {
+    let named = request.fields.iter().filter(|field| field.id == peregrine_parser::FieldName::Upgrade);
+    named.map(|field| field.value.of(request.head)).collect::<Vec<_>>().join(&b","[..])
 }

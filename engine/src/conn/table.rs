@@ -1,15 +1,22 @@
 //! All connections of one worker, and where their events go.
 
+use std::cell::{Cell, RefCell};
 use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
 
 use peregrine_parser::Simd;
 use peregrine_pool::{Blocks, Key, Slab, Spare};
 
+use super::exchange::Common;
+use super::mailbox::{Mailbox, TaskWaker};
 use super::serving::Server;
-use super::{Assemblies, Connection, Counters, EndReason, Phase, SPARES_MAX, Service, flag};
+use super::{Assemblies, Connection, Counters, EndReason, Gate, Phase, SPARES_MAX, Service, flag};
 use crate::driver::timer::{TimerLink, Timers, Wheel};
 use crate::driver::{Driver, Errno, Event, Fd};
 use crate::proto::h1::{Machine, MachineLimits, Preamble};
+use crate::proto::{Rate, Rejection};
+use crate::sys::wake::Waker as Bell;
 
 /// What connections are told once, at the worker's start. Times are in milliseconds.
 #[derive(Clone, Debug)]
@@ -17,6 +24,21 @@ pub(crate) struct Settings {
     pub(crate) machine: MachineLimits,
     pub(crate) keep_alive_millis: u64,
     pub(crate) request_headers_millis: u64,
+    pub(crate) min_response_rate: Option<Rate>,
+    /// Bytes that may wait to be read, or to be sent, before the other side has to wait.
+    pub(crate) max_request_buffer: usize,
+    pub(crate) max_response_buffer: usize,
+    /// Bytes of memory that incomplete requests may take together.
+    pub(crate) max_assembled: usize,
+    /// Receive blocks that may wait to be read, of all connections.
+    pub(crate) max_held_blocks: u32,
+    pub(crate) max_requests: Option<u64>,
+    pub(crate) lifetime_millis: Option<u64>,
+    pub(crate) gate: Arc<Gate>,
+    /// What ends the worker's sleep.
+    pub(crate) bell: Bell,
+    /// Tell of every request that is refused.
+    pub(crate) log_rejections: bool,
     pub(crate) server_field: bool,
     /// The block that responses are written into.
     pub(crate) send_blocks: Blocks,
@@ -36,6 +58,12 @@ impl Timers for Slab<Connection> {
 /// Receives that found no block are tried again after so long at the latest.
 const STARVED_MILLIS: u64 = 100;
 
+/// So many connections that are one too many are told so at once; more are closed without a word.
+const REFUSED_MAX: u32 = 256;
+
+/// For so long a connection that is one too many may take to ask for something.
+const REFUSED_MILLIS: u64 = 5000;
+
 /// Below so many slots in memory it is not worth while to give any back.
 const SPARSE_SLOTS: u32 = 256;
 
@@ -50,6 +78,13 @@ pub(crate) struct Connections<D, S> {
     pub(super) machine: Machine,
     pub(super) spares: Assemblies,
     pub(super) starved: Vec<Key>,
+    pub(super) mailbox: Arc<Mailbox>,
+    /// Empty, for the next look into the mailbox.
+    pub(super) woken: Vec<Arc<TaskWaker>>,
+    /// Bytes of memory that assemblies take.
+    pub(super) assembled: usize,
+    /// Connections that are one too many and wait to be told so.
+    refused: u32,
     /// Fewer connections than this are worth another trim.
     trim_below: u32,
     pub(super) next_id: u64,
@@ -58,14 +93,26 @@ pub(crate) struct Connections<D, S> {
 impl<D: Driver, S: Service> Connections<D, S> {
     pub(crate) fn new(driver: D, service: S, simd: Simd, settings: Settings) -> Self {
         let now = driver.now();
+        let common = Common {
+            preamble: RefCell::new(Preamble::new(settings.server_field, now.unix_seconds)),
+            blocks: settings.send_blocks.clone(),
+            draining: Cell::new(false),
+            gate: Arc::clone(&settings.gate),
+            max_response_buffer: settings.max_response_buffer,
+            held_blocks: Rc::default(),
+            max_held_blocks: settings.max_held_blocks,
+        };
         Self {
             server: Server {
                 service,
-                preamble: Preamble::new(settings.server_field, now.unix_seconds),
-                blocks: settings.send_blocks.clone(),
+                common: Rc::new(common),
                 counters: Counters::default(),
-                draining: false,
+                log_rejections: settings.log_rejections,
             },
+            mailbox: Mailbox::new(settings.bell.clone()),
+            woken: Vec::new(),
+            assembled: 0,
+            refused: 0,
             table: Slab::new(settings.max_connections),
             wheel: Wheel::new(now.millis),
             machine: Machine::new(simd, settings.machine),
@@ -95,6 +142,7 @@ impl<D: Driver, S: Service> Connections<D, S> {
     /// The driver's.
     pub(crate) fn turn(&mut self, until: Option<u64>) -> io::Result<()> {
         self.revive_starved();
+        let until = if self.run_woken() { Some(0) } else { until };
         let due = self.wheel.next_due();
         let until = match (until, due) {
             (Some(until), Some(due)) => Some(until.min(due)),
@@ -107,7 +155,7 @@ impl<D: Driver, S: Service> Connections<D, S> {
             (until, retry) => until.or(retry),
         };
         self.driver.turn(until)?;
-        self.server.preamble.refresh(self.driver.now().unix_seconds);
+        self.server.common.preamble.borrow_mut().refresh(self.driver.now().unix_seconds);
         Ok(())
     }
 
@@ -133,17 +181,67 @@ impl<D: Driver, S: Service> Connections<D, S> {
         None
     }
 
-    /// Takes a new connection in.
+    /// Takes a new connection in, or lets it know that it is one too many.
     pub(crate) fn open(&mut self, socket: Fd) {
         let id = self.next_id;
         self.next_id += 1;
         self.server.counters.accepted += 1;
-        let Ok(key) = self.table.insert(Connection::new(id, socket)) else {
-            self.driver.close(socket);
-            return;
+        let mut connection = Connection::new(id, socket);
+        let gate = &self.settings.gate;
+        let address = if gate.wants_addresses() { connection.info.peer_address() } else { None };
+        let admitted = gate.enter(address.map(|address| address.ip()));
+        if let Err(rejection) = admitted {
+            connection.flags |= flag::REFUSED;
+            connection.reason = match rejection {
+                Rejection::TooManyConnections => EndReason::TooManyConnections,
+                _ => EndReason::TooManyConnectionsOfAddress,
+            };
+        }
+        let now = self.driver.now().millis;
+        if let Some(most) = self.settings.max_requests {
+            connection.requests_left = u32::try_from(most).unwrap_or(u32::MAX);
+        }
+        if let Some(lifetime) = self.settings.lifetime_millis {
+            connection.expires = now.saturating_add(lifetime);
+        }
+        // Those that wait to be told must not become the next flood.
+        let is_flood = admitted.is_err() && self.refused >= REFUSED_MAX;
+        let reason = connection.reason;
+        let deadline = match admitted {
+            Ok(()) => self.idle_deadline(connection.expires),
+            Err(_) => now + REFUSED_MILLIS,
         };
-        self.receive(key);
-        self.arm(key, self.settings.keep_alive_millis);
+        let inserted = if is_flood { Err(connection) } else { self.table.insert(connection) };
+        match inserted {
+            Ok(key) => {
+                if admitted.is_err() {
+                    self.refused += 1;
+                }
+                self.receive(key);
+                self.wheel.arm(&mut self.table, key, deadline);
+            }
+            Err(connection) => {
+                self.driver.close(socket);
+                if admitted.is_ok() {
+                    self.settings.gate.leave(address.map(|address| address.ip()), false);
+                }
+                let reason = if is_flood { reason } else { EndReason::OutOfMemory };
+                self.server.counters.ended[reason as usize] += 1;
+                drop(connection);
+            }
+        }
+    }
+
+    /// Takes note that a connection is gone.
+    pub(super) fn leave_gate(&mut self, connection: &Connection) {
+        if connection.has(flag::REFUSED) {
+            self.refused -= 1;
+            return;
+        }
+        let gate = &self.settings.gate;
+        // Looked up when it came, where it counts.
+        let address = if gate.wants_addresses() { connection.info.peer_address() } else { None };
+        gate.leave(address.map(|address| address.ip()), connection.has(flag::UPGRADED));
     }
 
     /// Starts a receive, unless there is one or a reason not to.
@@ -154,7 +252,7 @@ impl<D: Driver, S: Service> Connections<D, S> {
             return;
         }
         connection.flags |= flag::RECEIVING;
-        self.driver.receive(connection.info.socket, key);
+        self.driver.receive(connection.info.socket(), key);
     }
 
     /// Sets the connection's deadline `millis` from now.
@@ -194,7 +292,7 @@ impl<D: Driver, S: Service> Connections<D, S> {
         self.driver.trim();
         if self.table.is_empty() {
             self.spares.trim(0);
-            self.server.blocks.trim(0);
+            self.server.common.blocks.trim(0);
         }
     }
 

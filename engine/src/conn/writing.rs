@@ -11,7 +11,14 @@ impl<D: Driver, S: Service> Connections<D, S> {
         let Some(connection) = self.table.get_mut(key) else { return };
         debug_assert!(!connection.has(flag::SENDING), "one send at a time keeps the order");
         connection.flags |= flag::SENDING;
-        self.driver.send(connection.info.socket, key, buffer);
+        let (socket, bytes) = (connection.info.socket(), buffer.remaining());
+        self.driver.send(socket, key, buffer);
+        let send_by = self.send_deadline(self.settings.min_response_rate, bytes);
+        let stall = self.driver.now().millis.saturating_add(self.settings.keep_alive_millis);
+        if let Some(connection) = self.table.get_mut(key) {
+            connection.send_by = send_by;
+        }
+        self.wheel.arm(&mut self.table, key, send_by.min(stall));
     }
 
     #[inline]
@@ -26,22 +33,35 @@ impl<D: Driver, S: Service> Connections<D, S> {
             Err(error) => return self.send_failed(key, Self::reset_reason(error)),
         };
         buffer.advance(sent);
-        if buffer.remaining() > 0 && connection.phase == Phase::Open {
-            self.driver.send(connection.info.socket, key, buffer);
-            self.arm(key, self.settings.keep_alive_millis);
-            return;
+        let is_all = buffer.remaining() == 0;
+        if !is_all && connection.phase == Phase::Open {
+            self.driver.send(connection.info.socket(), key, buffer);
+            if connection.exchange.is_some() {
+                self.exchange_sent(key, sent as usize, false);
+            }
+            return self.rearm(key);
         }
         connection.flags &= !flag::SENDING;
         // The common case: nothing waits for this send.
         if connection.phase == Phase::Open
             && connection.assembly.is_none()
+            && connection.exchange.is_none()
             && !connection.has(flag::LAST | flag::EOF)
-            && !self.server.draining
+            && !self.server.common.draining.get()
         {
             debug_assert!(!connection.has(flag::PAUSED), "what is parked is served first");
+            let expires = connection.expires;
+            let deadline = self.idle_deadline(expires);
+            self.wheel.arm(&mut self.table, key, deadline);
             return;
         }
         drop(buffer);
+        if connection.phase == Phase::Open && connection.exchange.is_some() {
+            self.exchange_sent(key, sent as usize, is_all);
+            if !self.table.get(key).is_some_and(|connection| connection.has(flag::LAST)) {
+                return self.pump(key);
+            }
+        }
         self.after_send(key);
     }
 
@@ -54,7 +74,7 @@ impl<D: Driver, S: Service> Connections<D, S> {
     }
 
     /// Goes on with whatever has waited for a send.
-    fn after_send(&mut self, key: Key) {
+    pub(super) fn after_send(&mut self, key: Key) {
         let Some(connection) = self.table.get_mut(key) else { return };
         if connection.phase == Phase::Ending {
             return self.after_operation(key);
@@ -70,13 +90,22 @@ impl<D: Driver, S: Service> Connections<D, S> {
         }
         if connection.has(flag::EOF) {
             self.end_of_input(key);
-        } else if self.server.draining && !connection.has_begun() {
+        } else if connection.exchange.is_some() {
+            // It goes on by itself.
+        } else if self.server.common.draining.get() && !connection.has_begun() {
             // Its last response was written before the drain began, and does not say that it was the last.
             self.close(key, EndReason::ShuttingDown);
-        } else if self.waits_for_head(key) {
+        } else {
             // So far the deadline was the send's.
-            self.wheel.disarm(&mut self.table, key);
-            self.arm(key, self.settings.request_headers_millis);
+            let now = self.driver.now().millis;
+            let waits_for_head = self.waits_for_head(key);
+            if let Some(assembly) =
+                self.table.get_mut(key).and_then(|connection| connection.assembly.as_mut())
+                && waits_for_head
+            {
+                assembly.since = now;
+            }
+            self.rearm(key);
         }
     }
 }

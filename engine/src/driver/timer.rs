@@ -1,7 +1,7 @@
 //! The timer wheel: one deadline per connection, kept in links inside the connections.
 //!
-//! Owns 1024 slots of a quarter of a second: more than four minutes, so that the usual deadlines fit in a round. Moving a deadline later is one store: the entry stays in its slot
-//! and is put further when that comes round. It must not know what a deadline means; time is an argument.
+//! Owns 1024 slots of a quarter of a second: more than four minutes, so that the usual deadlines fit in a round. Moving a deadline later or earlier is one store as long as it is not
+//! before the entry's slot: that stays, and the entry is put further when it comes round. It must not know what a deadline means; time is an argument.
 
 use peregrine_pool::Key;
 
@@ -46,12 +46,19 @@ impl Wheel {
     #[inline]
     pub(crate) fn arm(&mut self, timers: &mut impl Timers, key: Key, deadline: u64) {
         let link = timers.link(key);
-        // The common case: later than the slot where the entry waits already.
-        if link.slot != 0 && deadline >= link.deadline {
+        // The common case: no earlier than the slot where the entry waits already.
+        if link.slot != 0 && deadline / SLOT_MILLIS + 1 >= self.due(link.slot) {
             link.deadline = deadline;
             return;
         }
         self.move_to(timers, key, deadline);
+    }
+
+    /// When the slot of a link comes round, counted in slots from time 0.
+    #[inline]
+    fn due(&self, slot: u16) -> u64 {
+        let slots = SLOTS as u64;
+        self.position + (u64::from(slot - 1) + slots - self.position % slots) % slots
     }
 
     #[inline(never)]

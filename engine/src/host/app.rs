@@ -1,10 +1,14 @@
 //! The application as its author builds it: options, routes, and the start.
 
+use std::sync::Arc;
+
 use super::error::{Result, StartError};
 use super::options::Options;
 use super::server::{self, Server};
-use crate::app::{Handler, Methods, Route, RouteError, Router};
-use crate::http::Method;
+use crate::app::{
+    Answer, Handler, Methods, Route, RouteError, RouteLimits, Router, Routes, StreamingHandler, streaming,
+};
+use crate::http::{Exchange, Method, Outcome};
 
 /// An application: routes, and the server that they run on.
 ///
@@ -29,7 +33,12 @@ pub struct App {
     flags: Option<super::Flags>,
     routes: Vec<Route>,
     fallback: Option<Handler>,
+    connect: Option<StreamingHandler>,
+    limits: Vec<(String, ChangeLimits)>,
 }
+
+/// What [`App::limits_for`] was told.
+type ChangeLimits = Arc<dyn Fn(&mut RouteLimits) + Send + Sync>;
 
 impl App {
     /// An application with default options: `http://localhost:5000`, a worker per CPU.
@@ -70,7 +79,7 @@ impl App {
     }
 
     fn route(&mut self, methods: Methods, template: &str, handler: Handler) -> &mut Self {
-        self.routes.push(Route { methods, template: template.to_owned(), handler });
+        self.routes.push(Route { methods, template: template.to_owned(), answer: Answer::Whole(handler) });
         self
     }
 
@@ -126,6 +135,68 @@ impl App {
         self
     }
 
+    /// Answers `method` by a handler that streams: see [`Exchange`]. Templates as in [`get`](Self::get); a handler
+    /// of GET answers HEAD too, with whatever it writes swallowed.
+    ///
+    /// ```
+    /// use peregrine::{App, Exchange, ExchangeError, Method};
+    ///
+    /// async fn numbers(mut exchange: Exchange) -> Result<(), ExchangeError> {
+    ///     let mut stream = exchange.start(|head| {
+    ///         head.field("Content-Type", "text/plain");
+    ///     })?;
+    ///     for number in 0..1_000_000 {
+    ///         stream.write(format!("{number}\n").as_bytes()).await?;
+    ///     }
+    ///     stream.finish()
+    /// }
+    ///
+    /// let mut app = App::new();
+    /// app.stream(Method::Get, "/numbers", numbers);
+    /// ```
+    ///
+    /// # Panics
+    /// `method` is [`Method::Other`], [`Method::Trace`] or [`Method::Connect`], which routes cannot name.
+    pub fn stream<H, F>(&mut self, method: Method, template: &str, handler: H) -> &mut Self
+    where
+        H: Fn(Exchange) -> F + Send + Sync + 'static,
+        F: Future<Output: Outcome> + 'static,
+    {
+        let named = !matches!(method, Method::Other | Method::Trace | Method::Connect);
+        assert!(named, "no route can name the method {method:?}; for CONNECT there is App::connect");
+        let answer = Answer::Streaming(streaming(handler));
+        self.routes.push(Route { methods: Methods::One(method), template: template.to_owned(), answer });
+        self
+    }
+
+    /// Answers CONNECT, whose target is a host and a port instead of a path: see [`Exchange::accept_connect`].
+    /// Without such a handler CONNECT is answered with 404.
+    pub fn connect<H, F>(&mut self, handler: H) -> &mut Self
+    where
+        H: Fn(Exchange) -> F + Send + Sync + 'static,
+        F: Future<Output: Outcome> + 'static,
+    {
+        self.connect = Some(streaming(handler));
+        self
+    }
+
+    /// Changes limits for the routes of one template, which must have a handler when the server starts. `change`
+    /// is given those of the server.
+    ///
+    /// ```
+    /// let mut app = peregrine::App::new();
+    /// app.post("/upload", |_, response| response.text("thanks"));
+    /// app.limits_for("/upload", |limits| limits.max_request_body_size = Some(1 << 30));
+    /// ```
+    pub fn limits_for(
+        &mut self,
+        template: &str,
+        change: impl Fn(&mut RouteLimits) + Send + Sync + 'static,
+    ) -> &mut Self {
+        self.limits.push((template.to_owned(), Arc::new(change)));
+        self
+    }
+
     /// The options that the server would start with now: the defaults, what the code has set, and over that
     /// the environment and the command line of [`from_args`](Self::from_args). For what an application decides
     /// by them:
@@ -148,7 +219,27 @@ impl App {
     }
 
     fn compile(&self) -> Result<Router> {
-        Router::new(&self.routes, self.fallback)
+        let limits = self.configuration().limits.of_routes();
+        let mut own_limits: Vec<(String, RouteLimits)> = Vec::new();
+        for (template, change) in &self.limits {
+            let known = own_limits.iter().position(|(known, _)| known == template);
+            let at = known.unwrap_or_else(|| {
+                own_limits.push((template.clone(), limits));
+                own_limits.len() - 1
+            });
+            change(&mut own_limits[at].1);
+        }
+        for (_, own) in &own_limits {
+            super::limits::check_rates(own.min_request_body_data_rate, own.min_response_data_rate)?;
+        }
+        let routes = Routes {
+            routes: self.routes.clone(),
+            fallback: self.fallback,
+            connect: self.connect.clone(),
+            limits,
+            own_limits,
+        };
+        Router::new(&routes)
             .map_err(|RouteError { template, problem }| StartError::Route { pattern: template, problem })
     }
 

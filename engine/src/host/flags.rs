@@ -12,6 +12,7 @@ use clap::{Arg, Parser};
 
 use super::options::{DriverChoice, Options};
 use super::placement::CpuList;
+use crate::proto::MinDataRate;
 
 /// The flags of a server, for an application's own command line:
 ///
@@ -113,6 +114,56 @@ pub struct Flags {
     #[arg(value_parser = duration, help_heading = "Limits")]
     pub request_headers_timeout: Option<Duration>,
 
+    /// Bytes of a request that may wait to be read by a streaming handler, or none [default: 1048576]
+    #[arg(long, env = "PEREGRINE_MAX_REQUEST_BUFFER_SIZE", value_name = "BYTES")]
+    #[arg(value_parser = buffer_size, help_heading = "Limits")]
+    pub max_request_buffer_size: Option<BufferSize>,
+
+    /// Bytes of a streamed response that may wait to be sent, or none [default: 65536]
+    #[arg(long, env = "PEREGRINE_MAX_RESPONSE_BUFFER_SIZE", value_name = "BYTES")]
+    #[arg(value_parser = buffer_size, help_heading = "Limits")]
+    pub max_response_buffer_size: Option<BufferSize>,
+
+    /// Memory for all bodies that are being collected, or none for no limit [default: 1g]
+    #[arg(long, env = "PEREGRINE_MAX_BUFFERED_BODIES_SIZE", value_name = "BYTES")]
+    #[arg(value_parser = body_size, help_heading = "Limits")]
+    pub max_buffered_bodies_size: Option<BodySize>,
+
+    /// Connections that may be open at once, or none for no limit [default: none]
+    #[arg(long, env = "PEREGRINE_MAX_CONCURRENT_CONNECTIONS", value_name = "COUNT")]
+    #[arg(value_parser = count, help_heading = "Limits")]
+    pub max_concurrent_connections: Option<BodySize>,
+
+    /// Upgraded connections that may be open at once, or none [default: none]
+    #[arg(long, env = "PEREGRINE_MAX_CONCURRENT_UPGRADED_CONNECTIONS", value_name = "COUNT")]
+    #[arg(value_parser = count, help_heading = "Limits")]
+    pub max_concurrent_upgraded_connections: Option<BodySize>,
+
+    /// Connections that one IP address may have open at once, or none [default: none]
+    #[arg(long, env = "PEREGRINE_MAX_CONNECTIONS_PER_ADDRESS", value_name = "COUNT")]
+    #[arg(value_parser = count, help_heading = "Limits")]
+    pub max_connections_per_address: Option<BodySize>,
+
+    /// Requests that a connection may bring, or none [default: none]
+    #[arg(long, env = "PEREGRINE_MAX_REQUESTS_PER_CONNECTION", value_name = "COUNT")]
+    #[arg(value_parser = count, help_heading = "Limits")]
+    pub max_requests_per_connection: Option<BodySize>,
+
+    /// How old a connection may become, or none [default: none]
+    #[arg(long, env = "PEREGRINE_MAX_CONNECTION_LIFETIME", value_name = "SECONDS")]
+    #[arg(value_parser = lifetime, help_heading = "Limits")]
+    pub max_connection_lifetime: Option<Lifetime>,
+
+    /// Bytes per second at which a body must arrive, and after which grace period, or none [default: 240/5s]
+    #[arg(long, env = "PEREGRINE_MIN_REQUEST_BODY_DATA_RATE", value_name = "RATE")]
+    #[arg(value_parser = rate, help_heading = "Limits")]
+    pub min_request_body_data_rate: Option<DataRate>,
+
+    /// Bytes per second at which a client must read, and after which grace period, or none [default: 240/5s]
+    #[arg(long, env = "PEREGRINE_MIN_RESPONSE_DATA_RATE", value_name = "RATE")]
+    #[arg(value_parser = rate, help_heading = "Limits")]
+    pub min_response_data_rate: Option<DataRate>,
+
     /// How long open requests may take to finish after Ctrl+C [default: 30]
     #[arg(long, env = "PEREGRINE_SHUTDOWN_TIMEOUT", value_name = "SECONDS")]
     #[arg(value_parser = duration, help_heading = "Limits")]
@@ -133,6 +184,11 @@ pub struct Flags {
     #[arg(help_heading = "Application")]
     pub no_server_header: bool,
 
+    /// Tell of each request that is refused, and why, on standard error
+    #[arg(long, env = "PEREGRINE_LOG_REJECTIONS", value_parser = BoolishValueParser::new())]
+    #[arg(help_heading = "Diagnostics")]
+    pub log_rejections: bool,
+
     /// Print how much memory the server would take, and for what, and exit
     #[arg(long, env = "PEREGRINE_MEMORY_PLAN", value_parser = BoolishValueParser::new())]
     #[arg(help_heading = "Diagnostics")]
@@ -148,9 +204,12 @@ const URLS_HELP: &str = "Addresses to listen on, separated by ';' [default: http
 
 Port 0 lets the kernel choose.";
 
-/// A largest body; `None` lifts the limit. Under a name, because clap reads an `Option` in an `Option` as a flag
+/// Limits; `None` lifts them. Under a name, because clap reads an `Option` in an `Option` as a flag
 /// whose value may be left out.
 type BodySize = Option<u64>;
+type BufferSize = Option<usize>;
+type Lifetime = Option<Duration>;
+type DataRate = Option<MinDataRate>;
 
 /// The command line of an application that has no flags of its own.
 #[derive(Debug, Parser)]
@@ -198,6 +257,19 @@ impl Flags {
         set(&mut limits.max_request_line_size, self.max_request_line_size);
         set(&mut limits.max_request_headers_total_size, self.max_request_headers_total_size);
         set(&mut limits.max_request_header_count, self.max_request_header_count);
+        set(&mut limits.max_request_buffer_size, self.max_request_buffer_size);
+        set(&mut limits.max_response_buffer_size, self.max_response_buffer_size);
+        set(&mut limits.max_buffered_bodies_size, self.max_buffered_bodies_size);
+        set(&mut limits.max_concurrent_connections, self.max_concurrent_connections);
+        set(&mut limits.max_concurrent_upgraded_connections, self.max_concurrent_upgraded_connections);
+        let per_address = self.max_connections_per_address;
+        let per_address =
+            per_address.map(|count| count.map(|count| u32::try_from(count).unwrap_or(u32::MAX)));
+        set(&mut limits.max_connections_per_address, per_address);
+        set(&mut limits.max_requests_per_connection, self.max_requests_per_connection);
+        set(&mut limits.max_connection_lifetime, self.max_connection_lifetime);
+        set(&mut limits.min_request_body_data_rate, self.min_request_body_data_rate);
+        set(&mut limits.min_response_data_rate, self.min_response_data_rate);
         set(&mut limits.keep_alive_timeout, self.keep_alive_timeout);
         set(&mut limits.request_headers_timeout, self.request_headers_timeout);
         set(&mut options.shutdown_timeout, self.shutdown_timeout);
@@ -205,6 +277,7 @@ impl Flags {
         set(&mut options.environment, self.environment);
         options.server_header &= !self.no_server_header;
         options.memory_plan |= self.memory_plan;
+        options.log_rejections |= self.log_rejections;
     }
 }
 
@@ -241,17 +314,46 @@ fn size(text: &str) -> Result<usize, String> {
     usize::try_from(size).map_err(|error| error.to_string())
 }
 
-fn body_size(text: &str) -> Result<BodySize, String> {
+/// Reads a limit that may be none.
+fn limit<T>(text: &str, read: impl Fn(&str) -> Result<T, String>) -> Result<Option<T>, String> {
     match text.to_ascii_lowercase().as_str() {
         "none" | "unlimited" => Ok(None),
-        text => bytes(text, "a number of bytes, e.g. 8192, 64k, 30m or 1g, or none").map(Some),
+        text => read(text).map(Some).map_err(|expected| format!("{expected}, or none")),
     }
 }
 
+fn body_size(text: &str) -> Result<BodySize, String> {
+    limit(text, |text| bytes(text, "a number of bytes, e.g. 8192, 64k, 30m or 1g"))
+}
+
+fn buffer_size(text: &str) -> Result<BufferSize, String> {
+    limit(text, size)
+}
+
+fn count(text: &str) -> Result<BodySize, String> {
+    limit(text, |text| number_with_unit(text, &[("", 1)], "a number"))
+}
+
 fn duration(text: &str) -> Result<Duration, String> {
-    let units = [("", 1000), ("s", 1000), ("ms", 1), ("m", 60_000)];
-    let expected = "a number of seconds, e.g. 30, or with a unit: 500ms, 30s, 2m";
+    let units = [("", 1000), ("s", 1000), ("ms", 1), ("m", 60_000), ("h", 3_600_000)];
+    let expected = "a number of seconds, e.g. 30, or with a unit: 500ms, 30s, 2m, 1h";
     number_with_unit(text, &units, expected).map(Duration::from_millis)
+}
+
+fn lifetime(text: &str) -> Result<Lifetime, String> {
+    limit(text, duration)
+}
+
+/// Reads bytes per second, and behind a slash the grace period.
+fn rate(text: &str) -> Result<DataRate, String> {
+    limit(text, |text| {
+        let (rate, grace) = text.split_once('/').unwrap_or((text, "5s"));
+        let expected = "write bytes per second, e.g. 240 or 1k, and perhaps the grace period: 240/5s";
+        let rate = bytes(rate, expected).ok().and_then(|rate| u32::try_from(rate).ok());
+        let grace = duration(grace).ok();
+        let (rate, grace) = rate.zip(grace).ok_or(expected)?;
+        Ok(MinDataRate::new(rate, grace))
+    })
 }
 
 #[cfg(test)]
@@ -301,7 +403,11 @@ mod tests {
                     io_uring --busy-poll-us 50 --driver-rung 2 --content-root /tmp --environment Staging \
                     --no-server-header --memory-plan --max-request-body-size 1m --max-request-line-size 4k \
                     --max-request-headers-total-size 16K --max-request-header-count 50 --keep-alive-timeout 2m \
-                    --request-headers-timeout 10 --shutdown-timeout 500ms";
+                    --request-headers-timeout 10 --shutdown-timeout 500ms --max-request-buffer-size 2m \
+                    --max-response-buffer-size none --max-buffered-bodies-size 1g --max-concurrent-connections 8 \
+                    --max-concurrent-upgraded-connections 0 --max-connections-per-address 3 \
+                    --max-requests-per-connection 1000 --max-connection-lifetime 1h \
+                    --min-request-body-data-rate none --min-response-data-rate 1k/10s --log-rejections";
         let args: Vec<&str> = args.split_whitespace().collect();
         let urls = vec!["http://*:1".to_owned()];
         let mut options = Options { urls, workers: Some(9), backlog: 9, ..Options::default() };
@@ -327,7 +433,18 @@ mod tests {
                 max_request_header_count: 50,
                 keep_alive_timeout: Duration::from_secs(120),
                 request_headers_timeout: Duration::from_secs(10),
+                max_request_buffer_size: Some(2 << 20),
+                max_response_buffer_size: None,
+                max_buffered_bodies_size: Some(1 << 30),
+                max_concurrent_connections: Some(8),
+                max_concurrent_upgraded_connections: Some(0),
+                max_connections_per_address: Some(3),
+                max_requests_per_connection: Some(1000),
+                max_connection_lifetime: Some(Duration::from_secs(3600)),
+                min_request_body_data_rate: None,
+                min_response_data_rate: Some(MinDataRate::new(1024, Duration::from_secs(10))),
             },
+            log_rejections: true,
             shutdown_timeout: Duration::from_millis(500),
             ..Options::default()
         };
@@ -347,14 +464,27 @@ mod tests {
             assert!(body_size(text).unwrap_err().ends_with("or none"), "{text}");
             assert!(size(text).is_err(), "{text}");
         }
-        for (text, millis) in [("30", 30_000), ("30s", 30_000), ("250ms", 250), ("2m", 120_000), ("0", 0)] {
+        for (text, millis) in
+            [("30", 30_000), ("30s", 30_000), ("250ms", 250), ("2m", 120_000), ("1h", 3_600_000)]
+        {
             assert_eq!(duration(text), Ok(Duration::from_millis(millis)), "{text}");
         }
-        for text in ["", "s", "1h", "1.5", "-1"] {
+        for text in ["", "s", "1d", "1.5", "-1"] {
             assert!(duration(text).unwrap_err().starts_with("write a number of seconds"), "{text}");
         }
         let refusal = parse(&["--keep-alive-timeout", "soon"]).unwrap_err().to_string();
         assert!(refusal.contains("'--keep-alive-timeout <SECONDS>': write a number of seconds"), "{refusal}");
+    }
+
+    #[test]
+    fn rates_take_a_grace_period_and_none_turns_them_off() {
+        let five = Duration::from_secs(5);
+        assert_eq!(rate("240"), Ok(Some(MinDataRate::new(240, five))));
+        assert_eq!(rate("1k/1500ms"), Ok(Some(MinDataRate::new(1024, Duration::from_millis(1500)))));
+        assert_eq!(rate("none"), Ok(None));
+        for text in ["", "/5s", "240/", "240/soon", "5000000000", "-1"] {
+            assert!(rate(text).unwrap_err().contains("240/5s"), "{text}");
+        }
     }
 
     #[test]

@@ -107,6 +107,11 @@ pub struct Options {
     /// What a peer may ask for before it is turned away.
     pub limits: Limits,
 
+    /// Whether each request that is refused before a handler sees it is told of on standard error: status, reason,
+    /// and its first 128 bytes, escaped. Default false: peers could fill a disk with it. (Kestrel logs them at
+    /// level Debug.)
+    pub log_rejections: bool,
+
     /// Print how much memory the server would take, and for what, instead of serving. Default false.
     pub memory_plan: bool,
 
@@ -131,6 +136,7 @@ impl Default for Options {
             server_header: true,
             shutdown_timeout: Duration::from_secs(30),
             limits: Limits::default(),
+            log_rejections: false,
             memory_plan: false,
             driver_rung: None,
         }

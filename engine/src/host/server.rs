@@ -16,6 +16,7 @@ use super::placement::{self, Machine, Placement};
 use super::worker::{self, Control, Plan};
 use super::{address, banner};
 use crate::app::Router;
+use crate::conn::{Gate, GateLimits};
 use crate::sys::limits;
 use crate::sys::signal::{Signals, Wait};
 use crate::sys::wake::Waker;
@@ -68,6 +69,14 @@ impl Server {
         };
         let ended = Waker::new().map_err(system("make an eventfd"))?;
         let (ready, readiness) = mpsc::channel();
+        let limits = &options.limits;
+        let gate = Arc::new(Gate::new(GateLimits {
+            connections: limits.max_concurrent_connections,
+            upgraded: limits.max_concurrent_upgraded_connections,
+            per_address: limits.max_connections_per_address,
+        }));
+        let bodies = limits.max_buffered_bodies_size.map(|bytes| bytes / count as u64);
+        let max_assembled = bodies.map_or(usize::MAX, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
         // Complete but for its workers, so that a start which fails midway ends those that run.
         let mut server = Self {
             urls,
@@ -89,6 +98,8 @@ impl Server {
                 router: router.clone(),
                 control: Arc::clone(&server.control),
                 waker: waker.clone(),
+                gate: Arc::clone(&gate),
+                max_assembled,
             };
             let (ready, ended, placement) = (ready.clone(), server.ended.clone(), Arc::clone(&placement));
             let insists = options.cpus.is_some();
@@ -279,6 +290,7 @@ pub(crate) fn run(options: Options, router: &Router) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::app::Routes;
     use crate::host::CpuList;
 
     #[test]
@@ -298,7 +310,10 @@ mod tests {
     }
 
     fn router() -> Router {
-        Router::new(&[], None).unwrap()
+        let limits = Options::default().limits.of_routes();
+        let none =
+            Routes { routes: Vec::new(), fallback: None, connect: None, limits, own_limits: Vec::new() };
+        Router::new(&none).unwrap()
     }
 
     #[test]

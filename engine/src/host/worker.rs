@@ -15,10 +15,11 @@ use super::error::StartError;
 use super::listener::Listener;
 use super::options::{DriverChoice, Options};
 use crate::app::Router;
-use crate::conn::{CONNECTION_BYTES, Connections, Settings};
+use crate::conn::{CONNECTION_BYTES, Connections, Gate, Settings};
 use crate::driver::epoll::{self, Epoll};
 use crate::driver::uring::{self, Refusal, Uring};
 use crate::driver::{Driver, Errno, Event};
+use crate::proto::Rate;
 use crate::proto::h1::MachineLimits;
 use crate::sys::Fd;
 use crate::sys::ring::{self, Rung};
@@ -96,6 +97,9 @@ pub(super) struct Plan {
     pub(super) router: Router,
     pub(super) control: Arc<Control>,
     pub(super) waker: Waker,
+    pub(super) gate: Arc<Gate>,
+    /// Bytes of memory that incomplete requests may take together.
+    pub(super) max_assembled: usize,
 }
 
 impl Plan {
@@ -157,10 +161,19 @@ impl Plan {
                     max_fields_bytes: bytes(limits.max_request_headers_total_size),
                 },
                 max_fields: u16::try_from(limits.max_request_header_count).unwrap_or(u16::MAX),
-                max_body_bytes: limits.max_request_body_size.unwrap_or(u64::MAX),
             },
             keep_alive_millis: millis(limits.keep_alive_timeout),
             request_headers_millis: millis(limits.request_headers_timeout),
+            min_response_rate: limits.min_response_data_rate.map(Rate::from),
+            max_request_buffer: limits.max_request_buffer_size.unwrap_or(usize::MAX),
+            max_response_buffer: limits.max_response_buffer_size.unwrap_or(usize::MAX),
+            max_assembled: self.max_assembled,
+            max_held_blocks: u32::from(RECEIVE_BLOCKS_MAX) / 4,
+            max_requests: limits.max_requests_per_connection,
+            lifetime_millis: limits.max_connection_lifetime.map(millis),
+            gate: Arc::clone(&self.gate),
+            bell: self.waker.clone(),
+            log_rejections: self.options.log_rejections,
             server_field: self.options.server_header,
             send_blocks: Blocks::new(SEND_BLOCKS),
             // So that an id names one connection of all workers.
@@ -213,9 +226,9 @@ pub(super) fn memory_plan(options: &Options, workers: usize) -> MemoryPlan {
     let connections = 10_000;
     let head = options.limits.max_request_line_size + options.limits.max_request_headers_total_size;
     let fields = options.limits.max_request_header_count * size_of::<Field>();
-    let (body, bodies) = match options.limits.max_request_body_size {
-        Some(most) => (most, "not in the total: up to this per connection whose body is incomplete"),
-        None => (0, "not in the total: no limit per connection whose body is incomplete"),
+    let (body, bodies) = match options.limits.max_buffered_bodies_size {
+        Some(most) => (most, "not in the total: up to this for all bodies that are incomplete"),
+        None => (0, "not in the total: no limit for bodies that are incomplete"),
     };
     let mut plan = MemoryPlan::new();
     if options.driver != DriverChoice::Epoll {
@@ -419,8 +432,8 @@ mod tests {
         let without = memory_plan(&options, 2);
         let rings = 2 * (QUEUES_BYTES + usize::from(RECEIVE_BLOCKS_MAX) * LENT_BLOCK_BYTES);
         assert_eq!(with_rings.total_bytes() - without.total_bytes(), rings);
-        options.limits.max_request_body_size = None;
+        options.limits.max_buffered_bodies_size = None;
         assert_eq!(memory_plan(&options, 2).total_bytes(), without.total_bytes());
-        assert!(without.to_string().contains("28.6 MiB"), "{without}");
+        assert!(without.to_string().contains("1.0 GiB"), "{without}");
     }
 }

@@ -2,18 +2,36 @@
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
+use std::ops::Range;
 
-use peregrine_parser::{Method, Plus, Version, eq_ignore_ascii_case, percent_decode, query_pairs};
+use peregrine_parser::{
+    Method, Plus, TargetForm, Version, eq_ignore_ascii_case, percent_decode, query_pairs,
+};
 
 use crate::conn::ConnectionInfo;
-use crate::proto::RequestParts;
+use crate::proto::{RequestParts, Trailers};
 
 /// A request. Everything in it is borrowed from the block that it arrived in, and valid in the handler only.
 #[derive(Clone, Copy)]
 pub struct Request<'a> {
-    parts: &'a RequestParts<'a>,
-    params: Option<&'a matchit::Params<'a, 'a>>,
+    parts: Parts<'a>,
+    params: Params<'a>,
     connection: &'a ConnectionInfo,
+}
+
+/// Where the parts of a request are: moving them would cost more than looking there.
+#[derive(Clone, Copy)]
+enum Parts<'a> {
+    Elsewhere(&'a RequestParts<'a>),
+    Here(RequestParts<'a>),
+}
+
+/// What a route's template has captured.
+#[derive(Clone, Copy)]
+enum Params<'a> {
+    None,
+    Matched(&'a matchit::Params<'a, 'a>),
+    Kept(&'a [(Box<str>, Box<str>)]),
 }
 
 impl<'a> Request<'a> {
@@ -22,50 +40,59 @@ impl<'a> Request<'a> {
         params: Option<&'a matchit::Params<'a, 'a>>,
         connection: &'a ConnectionInfo,
     ) -> Self {
-        Self { parts, params, connection }
+        let params = params.map_or(Params::None, Params::Matched);
+        Self { parts: Parts::Elsewhere(parts), params, connection }
+    }
+
+    #[inline]
+    fn parts(&self) -> &RequestParts<'a> {
+        match &self.parts {
+            Parts::Elsewhere(parts) => parts,
+            Parts::Here(parts) => parts,
+        }
     }
 
     /// The method; [`Method::Other`] for one without a name of its own here, see
     /// [`method_name`](Self::method_name).
     #[must_use]
     pub fn method(&self) -> Method {
-        self.parts.method
+        self.parts().method
     }
 
     /// The method as it came, e.g. `PROPFIND`.
     #[must_use]
     pub fn method_name(&self) -> &'a str {
-        text(self.parts.method_name)
+        text(self.parts().method_name)
     }
 
     /// The protocol version.
     #[must_use]
     pub fn version(&self) -> Version {
-        self.parts.version
+        self.parts().version
     }
 
     /// The path, percent-decoded once and without dot segments, as Kestrel's `Path`. `%2F` stays as it is.
     #[must_use]
     pub fn path(&self) -> &'a str {
-        text(self.parts.path)
+        text(self.parts().path)
     }
 
     /// The request target as it came, as Kestrel's `RawTarget`.
     #[must_use]
     pub fn target(&self) -> &'a str {
-        text(self.parts.target)
+        text(self.parts().target)
     }
 
     /// The query as it came, without the `?`.
     #[must_use]
     pub fn query(&self) -> Option<&'a str> {
-        self.parts.query.map(text)
+        self.parts().query.map(text)
     }
 
     /// The query's pairs in order, decoded: `%` escapes, and `+` as space.
     #[must_use]
     pub fn query_pairs(&self) -> QueryPairs<'a> {
-        QueryPairs { pairs: query_pairs(self.parts.query.unwrap_or_default()) }
+        QueryPairs { pairs: query_pairs(self.parts().query.unwrap_or_default()) }
     }
 
     /// The value of the first pair of the query named `name`.
@@ -77,18 +104,37 @@ impl<'a> Request<'a> {
     /// The part of the path that the route's `{name}` or `{*name}` matched.
     #[must_use]
     pub fn param(&self, name: &str) -> Option<&'a str> {
-        self.params.and_then(|params| params.get(name))
+        match self.params {
+            Params::None => None,
+            Params::Matched(params) => params.get(name),
+            Params::Kept(params) => params.iter().find(|(key, _)| **key == *name).map(|(_, value)| &**value),
+        }
     }
 
     /// The path parameters in the order of the route's template.
     pub fn params(&self) -> impl Iterator<Item = (&'a str, &'a str)> + use<'a> {
-        self.params.into_iter().flat_map(matchit::Params::iter)
+        let (matched, kept) = match self.params {
+            Params::None => (None, &[][..]),
+            Params::Matched(params) => (Some(params), &[][..]),
+            Params::Kept(params) => (None, params),
+        };
+        let kept = kept.iter().map(|(key, value)| (&**key, &**value));
+        matched.into_iter().flat_map(matchit::Params::iter).chain(kept)
     }
 
     /// The fields in the order in which they came, as name and value.
     #[must_use]
     pub fn fields(&self) -> Fields<'a> {
-        Fields { parts: *self.parts, next: 0 }
+        let parts = self.parts();
+        Fields { fields: parts.fields.iter(), bytes: parts.head }
+    }
+
+    /// The trailers: fields that came behind a chunked body, kept apart from the others. Those that frame, route
+    /// or authenticate do not come this far (RFC 9110 section 6.5.1). Of a streamed body see
+    /// [`RequestBody::trailers`](crate::http::RequestBody::trailers).
+    #[must_use]
+    pub fn trailers(&self) -> Fields<'a> {
+        Fields::of(self.parts().trailers)
     }
 
     /// The value of the first field named `name`, in any letter case; `None` too if it is no UTF-8.
@@ -100,7 +146,7 @@ impl<'a> Request<'a> {
     /// The value of the first field named `name`, in any letter case.
     #[must_use]
     pub fn field_bytes(&self, name: &str) -> Option<&'a [u8]> {
-        let RequestParts { fields, head, .. } = *self.parts;
+        let RequestParts { fields, head, .. } = *self.parts();
         let wanted = name.as_bytes();
         let same = |field: &&peregrine_parser::Field| {
             field.name.len as usize == wanted.len() && eq_ignore_ascii_case(field.name.of(head), wanted)
@@ -108,10 +154,10 @@ impl<'a> Request<'a> {
         fields.iter().find(same).map(|field| field.value.of(head))
     }
 
-    /// The whole body, decoded if it came chunked. Empty if there is none.
+    /// The whole body, decoded if it came chunked. Empty if there is none, or if the handler streams it.
     #[must_use]
     pub fn body(&self) -> &'a [u8] {
-        self.parts.body
+        self.parts().body
     }
 
     /// The peer's address; none on a Unix socket.
@@ -147,17 +193,90 @@ fn text(bytes: &[u8]) -> &str {
 /// The fields of a request, see [`Request::fields`].
 #[derive(Clone)]
 pub struct Fields<'a> {
-    parts: RequestParts<'a>,
-    next: usize,
+    fields: std::slice::Iter<'a, peregrine_parser::Field>,
+    bytes: &'a [u8],
+}
+
+impl<'a> Fields<'a> {
+    pub(crate) fn of(trailers: &'a Trailers) -> Self {
+        Self { fields: trailers.fields.iter(), bytes: &trailers.bytes }
+    }
 }
 
 impl<'a> Iterator for Fields<'a> {
     type Item = (&'a str, &'a [u8]);
 
     fn next(&mut self) -> Option<Self::Item> {
-        let field = self.parts.fields.get(self.next)?;
-        self.next += 1;
-        Some((text(field.name.of(self.parts.head)), field.value.of(self.parts.head)))
+        let field = self.fields.next()?;
+        Some((text(field.name.of(self.bytes)), field.value.of(self.bytes)))
+    }
+}
+
+/// The head of a request, kept for a handler that runs on when its block is gone.
+pub(crate) struct KeptHead {
+    /// The head, then the parts that may not lie in it.
+    bytes: Vec<u8>,
+    head: Range<usize>,
+    fields: Vec<peregrine_parser::Field>,
+    method: Method,
+    method_name: Range<usize>,
+    version: Version,
+    form: TargetForm,
+    target: Range<usize>,
+    path: Range<usize>,
+    query: Option<Range<usize>>,
+    may_upgrade: bool,
+    params: Vec<(Box<str>, Box<str>)>,
+    no_trailers: Trailers,
+}
+
+impl KeptHead {
+    pub(crate) fn new(parts: &RequestParts<'_>, params: Option<&matchit::Params<'_, '_>>) -> Self {
+        let mut bytes = Vec::with_capacity(parts.head_bytes + 3 * parts.target.len() + 16);
+        let mut keep = |part: &[u8]| {
+            let start = bytes.len();
+            bytes.extend_from_slice(part);
+            start..bytes.len()
+        };
+        let head = keep(&parts.head[..parts.head_bytes]);
+        let (method_name, target) = (keep(parts.method_name), keep(parts.target));
+        let (path, query) = (keep(parts.path), parts.query.map(&mut keep));
+        let params = params.into_iter().flat_map(matchit::Params::iter);
+        Self {
+            head,
+            fields: parts.fields.to_vec(),
+            method: parts.method,
+            method_name,
+            version: parts.version,
+            form: parts.form,
+            target,
+            path,
+            query,
+            may_upgrade: parts.may_upgrade,
+            params: params.map(|(key, value)| (key.into(), value.into())).collect(),
+            no_trailers: Trailers::default(),
+            bytes,
+        }
+    }
+
+    pub(crate) fn request<'a>(&'a self, connection: &'a ConnectionInfo) -> Request<'a> {
+        let part = |range: &Range<usize>| &self.bytes[range.clone()];
+        let parts = RequestParts {
+            method: self.method,
+            method_name: part(&self.method_name),
+            version: self.version,
+            target: part(&self.target),
+            form: self.form,
+            path: part(&self.path),
+            query: self.query.as_ref().map(part),
+            fields: &self.fields,
+            head: part(&self.head),
+            head_bytes: self.head.len(),
+            body: &[],
+            trailers: &self.no_trailers,
+            may_upgrade: self.may_upgrade,
+        };
+        Request { parts: Parts::Here(parts), params: Params::Kept(&self.params), connection }
     }
 }
 

@@ -33,3 +33,13 @@ pub(crate) fn handler_failed(path: &[u8], failure: impl Display) {
         let _ = writeln!(out, "peregrine: {untold} more like it went untold");
     }
 }
+
+/// Says that a request was refused, and why, with the first bytes of it: a line each, for whoever has asked for it.
+#[cold]
+pub(crate) fn request_rejected(status: u16, reason: impl Display, bytes: &[u8]) {
+    let shown = bytes[..bytes.len().min(SHOWN_BYTES)].escape_ascii();
+    let _ = writeln!(
+        std::io::stderr().lock(),
+        "peregrine: a request is refused with {status}: {reason}: \"{shown}\""
+    );
+}

@@ -1,25 +1,32 @@
 //! The state of one request that is arriving: head, then body, in place.
 //!
 //! Owns how far the request has been understood. The bytes are the caller's, always from the request's first
-//! byte on, and may move between two calls. A chunked body is decoded where it lies, the data moved together
-//! behind the head. It must not know where bytes come from or what becomes of the request.
+//! byte on, and may move between two calls. After a head with a body the caller decides: the machine collects it
+//! (decoded where it lies, the data moved together behind the head), or the caller takes the decoder and streams.
+//! It must not know where bytes come from or what becomes of the request.
 
 use peregrine_parser::{
-    BodyLength, Chunk, ChunkedDecoder, Expectation, Field, FieldName, HeadError, HeadLimits, HeadParser,
-    Method, RequestHead, Simd, Status, Target, TargetForm, Version, check_host, connection_options,
-    expectation, normalize_path, path_needs_normalizing, request_body,
+    BodyLength, Expectation, Field, FieldName, HeadError, HeadLimits, HeadParser, Method, RequestHead, Simd,
+    Status, Target, TargetForm, Version, check_host, connection_options, expectation, normalize_path,
+    path_needs_normalizing, request_body,
 };
 
-use super::Terms;
-use crate::proto::{Rejection, RequestParts};
+use super::{BodyDecoder, Terms};
+use crate::proto::{Rate, Rejection, RequestParts};
 
-/// What a request may cost.
+/// What a head may cost.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct MachineLimits {
     pub(crate) head: HeadLimits,
     pub(crate) max_fields: u16,
+}
+
+/// What a body may cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct BodyLimits {
     /// Bytes of the decoded body.
-    pub(crate) max_body_bytes: u64,
+    pub(crate) max_bytes: u64,
+    pub(crate) min_rate: Option<Rate>,
 }
 
 /// What came of the bytes.
@@ -27,6 +34,8 @@ pub(crate) struct MachineLimits {
 pub(crate) enum Progress {
     /// Call again with more bytes behind the same ones.
     NeedMore,
+    /// The head is here and a body follows: [`Machine::collect`] or [`Machine::take_body`].
+    Head,
     /// A whole request, which took this many bytes.
     Complete { consumed: usize },
 }
@@ -34,25 +43,17 @@ pub(crate) enum Progress {
 #[derive(Clone, Copy)]
 enum State {
     Head,
-    /// The body ends where the bytes reach this length.
-    Length {
-        end: usize,
-    },
+    /// Nobody has said yet what becomes of the body.
+    Undecided,
     /// `read` is where framing goes on, `write` where decoded data goes.
-    Chunked {
-        decoder: ChunkedDecoder,
+    Collecting {
         read: usize,
         write: usize,
     },
-    /// The section begins at `start`; the body ended at `end`.
-    Trailers {
-        parser: HeadParser,
-        start: usize,
-        end: usize,
-    },
-    /// Where the body ends; framing and trailers may follow.
+    /// Where the body ends; framing and trailers may follow, up to `consumed`.
     Complete {
         body_end: usize,
+        consumed: usize,
     },
 }
 
@@ -62,7 +63,6 @@ pub(crate) struct Machine {
     limits: MachineLimits,
     parser: HeadParser,
     fields: Box<[Field]>,
-    trailers: Box<[Field]>,
     target: Target,
     /// The path, if it differs from what came.
     path: Vec<u8>,
@@ -70,7 +70,10 @@ pub(crate) struct Machine {
     last_host: Vec<u8>,
     terms: Terms,
     expects_continue: bool,
+    may_upgrade: bool,
     state: State,
+    body: BodyDecoder,
+    min_rate: Option<Rate>,
 }
 
 /// Longer values of Host are not remembered.
@@ -105,13 +108,15 @@ impl Machine {
             limits,
             parser: HeadParser::new(),
             fields,
-            trailers: Box::default(),
             target: Target::default(),
             path: Vec::new(),
             last_host: Vec::with_capacity(LAST_HOST_BYTES_MAX),
             terms: Terms::default(),
             expects_continue: false,
+            may_upgrade: false,
             state: State::Head,
+            body: BodyDecoder::default(),
+            min_rate: None,
         }
     }
 
@@ -125,6 +130,8 @@ impl Machine {
         self.parser = HeadParser::new();
         self.state = State::Head;
         self.expects_continue = false;
+        self.min_rate = None;
+        self.body.forget_trailers();
     }
 
     /// Whether a request has begun: its first byte is here.
@@ -134,15 +141,22 @@ impl Machine {
 
     /// Whether the head is complete and the body is not.
     pub(crate) fn is_reading_body(&self) -> bool {
-        matches!(self.state, State::Length { .. } | State::Chunked { .. } | State::Trailers { .. })
+        matches!(self.state, State::Undecided | State::Collecting { .. })
     }
 
     /// How many bytes the request will have at least, as far as that is known.
     pub(crate) fn expected_bytes(&self) -> usize {
         match self.state {
-            State::Length { end } => end,
+            State::Collecting { read, .. } => {
+                read.saturating_add(usize::try_from(self.body.announced()).unwrap_or(usize::MAX))
+            }
             _ => 0,
         }
+    }
+
+    /// Bytes of the body so far, and the rate at which it is to come.
+    pub(crate) fn body_progress(&self) -> (u64, Option<Rate>) {
+        (self.body.received(), self.min_rate)
     }
 
     /// Whether the client waits for `100 Continue` before it sends its body, of which nothing is among the
@@ -165,9 +179,45 @@ impl Machine {
             }
         }
         match self.state {
-            State::Complete { body_end } => Ok(Progress::Complete { consumed: body_end }),
-            _ => self.handle_body(bytes),
+            State::Complete { consumed, .. } => Ok(Progress::Complete { consumed }),
+            State::Collecting { .. } => self.handle_body(bytes),
+            _ => Ok(Progress::Head),
         }
+    }
+
+    /// The body of the head that has just come is wanted as a whole.
+    ///
+    /// # Errors
+    /// It announces more than is welcome.
+    pub(crate) fn collect(&mut self, limits: &BodyLimits) -> Result<(), Rejection> {
+        self.limit_body(limits)?;
+        let at = self.head_bytes();
+        // Without a limit the peer may announce what no address reaches.
+        if usize::try_from(self.body.announced()).ok().and_then(|length| at.checked_add(length)).is_none() {
+            return Err(Rejection::BodyTooLarge);
+        }
+        self.state = State::Collecting { read: at, write: at };
+        Ok(())
+    }
+
+    /// Says what the body of the head that has just come may cost.
+    ///
+    /// # Errors
+    /// It announces more than is welcome.
+    pub(crate) fn limit_body(&mut self, limits: &BodyLimits) -> Result<(), Rejection> {
+        debug_assert!(matches!(self.state, State::Undecided), "decided before");
+        self.min_rate = limits.min_rate;
+        self.body.limit(limits.max_bytes)
+    }
+
+    /// The body of the head that has just come, to be decoded elsewhere.
+    pub(crate) fn take_body(&mut self) -> BodyDecoder {
+        std::mem::take(&mut self.body)
+    }
+
+    /// The length of a complete head.
+    pub(crate) fn head_bytes(&self) -> usize {
+        self.parser.head().len as usize
     }
 
     /// Decides, from a complete head, what the target is, how the body is framed and whether the connection
@@ -189,6 +239,7 @@ impl Machine {
             head_only: head.method == Method::Head,
             keep_alive_1_0: http_1_0 && options.keep_alive && !options.close,
             close: options.close || (http_1_0 && !options.keep_alive),
+            http_1_0,
         };
         self.normalize(bytes)?;
         let head = self.parser.head();
@@ -198,26 +249,35 @@ impl Machine {
             Expectation::Continue => true,
             Expectation::Unknown => return Err(Rejection::UnknownExpectation),
         };
-        self.state = match request_body(head, fields, bytes).map_err(Rejection::Head)? {
+        let length = request_body(head, fields, bytes).map_err(Rejection::Head)?;
+        self.may_upgrade = options.upgrade && !http_1_0;
+        match length {
             BodyLength::None if http_1_0 && matches!(head.method, Method::Post | Method::Put) => {
                 return Err(Rejection::LengthRequired);
             }
-            BodyLength::None | BodyLength::Length(0) => State::Complete { body_end: head_bytes },
-            BodyLength::Length(length) => {
-                if length > self.limits.max_body_bytes {
-                    return Err(Rejection::BodyTooLarge);
-                }
-                // Without a limit the peer may announce what no address reaches.
-                let end = usize::try_from(length).ok().and_then(|length| head_bytes.checked_add(length));
-                self.expects_continue = waits && !http_1_0;
-                State::Length { end: end.ok_or(Rejection::BodyTooLarge)? }
+            BodyLength::None | BodyLength::Length(0) => {
+                self.state = State::Complete { body_end: head_bytes, consumed: head_bytes };
             }
-            BodyLength::Chunked => {
+            length => {
                 self.expects_continue = waits && !http_1_0;
-                State::Chunked { decoder: ChunkedDecoder::new(), read: head_bytes, write: head_bytes }
+                self.may_upgrade = false;
+                self.begin_body(length);
             }
-        };
+        }
         Ok(())
+    }
+
+    fn begin_body(&mut self, length: BodyLength) {
+        // What the head used up is not there for the trailers: neither of the count nor of the bytes.
+        let head = self.parser.head();
+        // Behind the target come a space, the version and the line's end.
+        let field_bytes = head.len.saturating_sub(head.target.end() + b" HTTP/1.1\r\n".len() as u32);
+        let limits = HeadLimits {
+            max_fields_bytes: self.limits.head.max_fields_bytes.saturating_sub(field_bytes),
+            ..self.limits.head
+        };
+        self.body.begin(length, limits, self.limits.max_fields.saturating_sub(head.field_count));
+        self.state = State::Undecided;
     }
 
     #[inline]
@@ -236,73 +296,27 @@ impl Machine {
     }
 
     fn handle_body(&mut self, bytes: &mut [u8]) -> Result<Progress, Rejection> {
-        loop {
-            match &mut self.state {
-                State::Head => return Ok(Progress::NeedMore),
-                State::Complete { body_end } => return Ok(Progress::Complete { consumed: *body_end }),
-                State::Length { end } => {
-                    let end = *end;
-                    if bytes.len() < end {
-                        return Ok(Progress::NeedMore);
-                    }
-                    self.state = State::Complete { body_end: end };
-                }
-                State::Chunked { decoder, read, write } => {
-                    let step = decoder.decode(&bytes[*read..]).map_err(Rejection::Chunk)?;
-                    match step {
-                        Chunk::Data { skip, len } => {
-                            let decoded = *write - self.parser.head().len as usize + len;
-                            if decoded as u64 > self.limits.max_body_bytes {
-                                return Err(Rejection::BodyTooLarge);
-                            }
-                            bytes.copy_within(*read + skip..*read + skip + len, *write);
-                            *read += skip + len;
-                            *write += len;
-                        }
-                        Chunk::Partial { consumed } => {
-                            *read += consumed;
-                            return Ok(Progress::NeedMore);
-                        }
-                        Chunk::Last { consumed } => {
-                            let (start, end) = (*read + consumed, *write);
-                            self.state = State::Trailers { parser: HeadParser::trailers(), start, end };
-                            if self.trailers.is_empty() {
-                                self.trailers = self.fields.clone();
-                            }
-                        }
-                    }
-                }
-                State::Trailers { parser, start, end } => {
-                    let (start, end) = (*start, *end);
-                    // What the head used up is not there for the trailers: neither of the count nor of the bytes.
-                    let head = self.parser.head();
-                    let left = self.fields.len() - usize::from(head.field_count);
-                    // Behind the target come a space, the version and the line's end.
-                    let field_bytes =
-                        head.len.saturating_sub(head.target.end() + b" HTTP/1.1\r\n".len() as u32);
-                    let limits = HeadLimits {
-                        max_fields_bytes: self.limits.head.max_fields_bytes.saturating_sub(field_bytes),
-                        ..self.limits.head
-                    };
-                    let section = &bytes[start..];
-                    let parsed = parser.parse(self.simd, section, &mut self.trailers[..left], &limits);
-                    match parsed.map_err(Rejection::Trailer)? {
-                        Status::Partial => return Ok(Progress::NeedMore),
-                        Status::Complete(()) => {
-                            let consumed = start + parser.head().len as usize;
-                            self.state = State::Complete { body_end: end };
-                            return Ok(Progress::Complete { consumed });
-                        }
-                    }
-                }
-            }
+        let State::Collecting { read, write } = &mut self.state else { return Ok(Progress::NeedMore) };
+        let decoded = self.body.decode(self.simd, &mut bytes[*read..])?;
+        let data = *read + decoded.data.start..*read + decoded.data.end;
+        let len = data.len();
+        if data.start != *write {
+            bytes.copy_within(data, *write);
         }
+        *read += decoded.consumed;
+        *write += len;
+        if !self.body.is_done() {
+            return Ok(Progress::NeedMore);
+        }
+        let (body_end, consumed) = (*write, *read);
+        self.state = State::Complete { body_end, consumed };
+        Ok(Progress::Complete { consumed })
     }
 
     /// Closes the gap that decoding has left in front of bytes not yet understood, so that framing costs no
     /// memory. Returns how many bytes remain of `bytes`.
     pub(crate) fn compact(&mut self, bytes: &mut [u8]) -> usize {
-        let State::Chunked { read, write, .. } = &mut self.state else { return bytes.len() };
+        let State::Collecting { read, write } = &mut self.state else { return bytes.len() };
         let gap = *read - *write;
         if gap == 0 {
             return bytes.len();
@@ -318,7 +332,7 @@ impl Machine {
         self.terms
     }
 
-    /// The request that has been completed, out of the same bytes.
+    /// The request out of the same bytes, once it is complete, or its head if the body is taken elsewhere.
     #[inline]
     pub(crate) fn request<'a>(&'a self, bytes: &'a [u8]) -> RequestParts<'a> {
         let head = self.parser.head();
@@ -330,8 +344,10 @@ impl Machine {
             TargetForm::Asterisk => b"*",
             _ => self.target.path.of(target),
         };
-        let State::Complete { body_end } = self.state else {
-            unreachable!("asked for before it was complete")
+        debug_assert!(!matches!(self.state, State::Head), "asked for before the head was complete");
+        let body_end = match self.state {
+            State::Complete { body_end, .. } => body_end,
+            _ => head_bytes,
         };
         RequestParts {
             method: head.method,
@@ -343,7 +359,10 @@ impl Machine {
             query: self.target.query.map(|query| query.of(target)),
             fields: &self.fields[..usize::from(head.field_count)],
             head: bytes,
+            head_bytes,
             body: &bytes[head_bytes..body_end],
+            trailers: self.body.trailers(),
+            may_upgrade: self.may_upgrade,
         }
     }
 }
@@ -355,11 +374,22 @@ mod tests {
     const LIMITS: MachineLimits = MachineLimits {
         head: HeadLimits { max_request_line_bytes: 8192, max_fields_bytes: 32 * 1024 },
         max_fields: 16,
-        max_body_bytes: 1000,
     };
+    const BODY: BodyLimits = BodyLimits { max_bytes: 1000, min_rate: None };
 
     fn machine() -> Machine {
         Machine::new(Simd::detect(), LIMITS)
+    }
+
+    /// As `handle_bytes`, collecting any body.
+    fn handle_whole(machine: &mut Machine, bytes: &mut [u8]) -> Result<Progress, Rejection> {
+        match machine.handle_bytes(bytes)? {
+            Progress::Head => {
+                machine.collect(&BODY)?;
+                machine.handle_bytes(bytes)
+            }
+            progress => Ok(progress),
+        }
     }
 
     /// Gives the machine `bytes` cut into pieces at `cuts`; returns the bytes taken and the body.
@@ -374,7 +404,7 @@ mod tests {
             have.truncate(kept);
             have.extend_from_slice(&bytes[from..to]);
             from = to;
-            if let Progress::Complete { consumed } = machine.handle_bytes(&mut have)? {
+            if let Progress::Complete { consumed } = handle_whole(&mut machine, &mut have)? {
                 return Ok((consumed + dropped, machine.request(&have).body.to_vec()));
             }
         }
@@ -447,10 +477,12 @@ mod tests {
 
     #[test]
     fn a_length_beyond_all_addresses_is_refused_without_a_limit() {
-        let mut machine = Machine::new(Simd::detect(), MachineLimits { max_body_bytes: u64::MAX, ..LIMITS });
+        let mut machine = machine();
         let mut bytes =
             format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n", u64::MAX).into_bytes();
-        assert_eq!(machine.handle_bytes(&mut bytes), Err(Rejection::BodyTooLarge));
+        assert_eq!(machine.handle_bytes(&mut bytes), Ok(Progress::Head));
+        let no_limit = BodyLimits { max_bytes: u64::MAX, min_rate: None };
+        assert_eq!(machine.collect(&no_limit), Err(Rejection::BodyTooLarge));
     }
 
     #[test]
@@ -491,12 +523,12 @@ mod tests {
         let head = b"POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n";
         let mut machine = machine();
         let mut bytes = head.to_vec();
-        assert_eq!(machine.handle_bytes(&mut bytes), Ok(Progress::NeedMore));
+        assert_eq!(handle_whole(&mut machine, &mut bytes), Ok(Progress::NeedMore));
         assert!(machine.take_expectation(bytes.len()));
         assert!(!machine.take_expectation(bytes.len()));
         machine.reset();
         bytes.extend_from_slice(b"he");
-        assert_eq!(machine.handle_bytes(&mut bytes), Ok(Progress::NeedMore));
+        assert_eq!(handle_whole(&mut machine, &mut bytes), Ok(Progress::NeedMore));
         assert!(!machine.take_expectation(bytes.len()));
     }
 

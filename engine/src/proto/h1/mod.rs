@@ -1,7 +1,11 @@
 //! HTTP/1.1 (RFC 9112): requests in, responses out, no sockets.
 
+mod body;
+mod encoder;
 pub(crate) mod machine;
 pub(crate) mod response;
 
-pub(crate) use machine::{Machine, MachineLimits, Progress};
+pub(crate) use body::BodyDecoder;
+pub(crate) use encoder::{BodyEncoder, CHUNK_LINE_BYTES_MAX, StreamError};
+pub(crate) use machine::{BodyLimits, Machine, MachineLimits, Progress};
 pub(crate) use response::{Finished, KnownType, Preamble, ResponseWriter, Terms};

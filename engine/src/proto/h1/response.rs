@@ -7,6 +7,7 @@
 use peregrine_parser::{is_field_value, is_token, write_imf_fixdate, write_status_line};
 use peregrine_pool::Payload;
 
+use super::BodyEncoder;
 use crate::proto::FieldError;
 
 /// Payloads up to this many bytes are copied behind the head: a second part in a send costs more.
@@ -66,6 +67,8 @@ pub(crate) struct Terms {
     pub(crate) keep_alive_1_0: bool,
     /// The connection ends with this response.
     pub(crate) close: bool,
+    /// The request came in HTTP/1.0: no chunked coding, no interim responses.
+    pub(crate) http_1_0: bool,
 }
 
 /// How a response has ended; small enough for registers.
@@ -247,16 +250,19 @@ impl<'a> ResponseWriter<'a> {
         if !(200..=599).contains(&status) {
             return Err(FieldError::Status(status));
         }
-        if status == self.status {
-            return Ok(());
+        if status != self.status {
+            self.replace_status(status);
         }
+        Ok(())
+    }
+
+    fn replace_status(&mut self, status: u16) {
         let mut line = [0; STATUS_LINE_BYTES_MAX];
         let old = write_status_line(self.status, &mut line).unwrap_or(0);
         let new = write_status_line(status, &mut line).unwrap_or(0);
         self.buffer.replace(0, old, &line[..new]);
         self.shift_body(old, new);
         self.status = status;
-        Ok(())
     }
 
     /// The status line, `old` bytes long before, has `new` bytes now: the body has moved along.
@@ -510,6 +516,74 @@ impl<'a> ResponseWriter<'a> {
         Finished {
             block_bytes: if self.buffer.spilled.is_some() { 0 } else { self.buffer.len as u32 },
             has_payload,
+            close: self.terms.close,
+        }
+    }
+
+    /// Ends a head whose body will be written piece by piece, of `length` bytes if that is known.
+    ///
+    /// # Errors
+    /// The handler has asked for what cannot be sent.
+    pub(crate) fn finish_head(&mut self, length: Option<u64>) -> Result<(Finished, BodyEncoder), FieldError> {
+        debug_assert!(matches!(self.body, Body::Empty), "a body already");
+        if let Some(failure) = self.failure {
+            return Err(failure);
+        }
+        self.stated_length = length.or(self.stated_length);
+        let bodiless = matches!(self.status, 204 | 205 | 304);
+        let encoder = match self.stated_length {
+            _ if bodiless || (self.terms.head_only && self.stated_length.is_some()) => {
+                self.finish_without_body(bodiless);
+                BodyEncoder::none()
+            }
+            Some(length) => {
+                let mut digits = itoa::Buffer::new();
+                self.buffer.push(b"Content-Length: ");
+                self.buffer.push(digits.format(length).as_bytes());
+                self.buffer.push(b"\r\n\r\n");
+                BodyEncoder::length(length)
+            }
+            None if self.terms.http_1_0 => {
+                // RFC 9112 section 6.3: the end of the connection is the only end that the client can see.
+                if !self.terms.head_only {
+                    self.close();
+                }
+                self.buffer.push(b"\r\n");
+                if self.terms.head_only { BodyEncoder::none() } else { BodyEncoder::until_close() }
+            }
+            None => {
+                self.buffer.push(b"Transfer-Encoding: chunked\r\n\r\n");
+                if self.terms.head_only { BodyEncoder::none() } else { BodyEncoder::chunked() }
+            }
+        };
+        Ok((self.finished(), encoder))
+    }
+
+    /// Ends a head after which the connection speaks another protocol, which an upgrade names: 101 with it, or
+    /// 200 to CONNECT (RFC 9110 sections 7.8 and 9.3.6). Neither has a length.
+    ///
+    /// # Errors
+    /// The handler has asked for what cannot be sent.
+    pub(crate) fn finish_switching(&mut self, protocol: Option<&str>) -> Result<Finished, FieldError> {
+        if let Some(failure) = self.failure {
+            return Err(failure);
+        }
+        if let Some(protocol) = protocol {
+            if !is_field_value(protocol.as_bytes()) {
+                return Err(FieldError::Value);
+            }
+            self.replace_status(101);
+            self.write_line(b"Connection", b"upgrade");
+            self.write_line(b"Upgrade", protocol.as_bytes());
+        }
+        self.buffer.push(b"\r\n");
+        Ok(self.finished())
+    }
+
+    fn finished(&self) -> Finished {
+        Finished {
+            block_bytes: if self.buffer.spilled.is_some() { 0 } else { self.buffer.len as u32 },
+            has_payload: self.buffer.spilled.is_some(),
             close: self.terms.close,
         }
     }

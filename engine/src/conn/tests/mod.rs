@@ -1,6 +1,9 @@
 //! Connections on the simulated kernel: whatever it does, answers are right and nothing leaks.
 
+mod streaming;
+
 use std::panic;
+use std::sync::Arc;
 
 use peregrine_parser::{HeadLimits, Simd};
 use peregrine_pool::{BlockConfig, Blocks, Payload};
@@ -8,7 +11,9 @@ use peregrine_pool::{BlockConfig, Blocks, Payload};
 use super::*;
 use crate::driver::sim::{Faults, Peer, Sim, World, with_seeds};
 use crate::driver::{Driver, Event};
+use crate::proto::MinDataRate;
 use crate::proto::h1::MachineLimits;
+use crate::sys::wake::Waker as Bell;
 
 const LISTENER: Fd = Fd(3);
 const KEEP_ALIVE: u64 = 130_000;
@@ -19,9 +24,17 @@ static LARGE: [u8; LARGE_BYTES] = [b'L'; LARGE_BYTES];
 /// Answers with the method, the path and the body; with something large, or not at all, if asked to.
 struct TestService;
 
+/// Paths that begin with `/s/` are answered by tasks, see `streaming`.
 impl Service for TestService {
-    fn call(&mut self, request: &RequestParts<'_>, _: &ConnectionInfo, response: &mut ResponseWriter<'_>) {
+    fn call(
+        &mut self,
+        request: &RequestParts<'_>,
+        _: &ConnectionInfo,
+        response: &mut ResponseWriter<'_>,
+    ) -> bool {
         match request.path {
+            path if streaming::is_streamed(path) => return false,
+            b"/unwanted" => response.set_status(404).expect("a final status"),
             b"/large" => response.set_payload("", Payload::Static(&LARGE)).expect("no type"),
             b"/panic" => panic::resume_unwind(Box::new("asked to")),
             b"/close" => response.close(),
@@ -36,8 +49,28 @@ impl Service for TestService {
                 response.end_body();
             }
         }
+        true
+    }
+
+    fn admit(&self, request: &RequestParts<'_>) -> Admission {
+        let min_rate = Some(Rate::from(RATE));
+        match request.path {
+            path if streaming::is_streamed(path) => {
+                Admission::Stream(BodyLimits { max_bytes: 1 << 20, min_rate })
+            }
+            b"/unwanted" => Admission::Unwanted,
+            b"/small" => Admission::Whole(BodyLimits { max_bytes: 5, min_rate }),
+            _ => Admission::Whole(BodyLimits { max_bytes: 1 << 20, min_rate }),
+        }
+    }
+
+    fn stream(&mut self, request: &RequestParts<'_>, exchange: Rc<Shared>) -> Streaming {
+        let task = streaming::task(request.path, exchange);
+        Streaming { task, min_response_rate: Some(Rate::from(RATE)) }
     }
 }
+
+const RATE: MinDataRate = MinDataRate::new(240, std::time::Duration::from_secs(5));
 
 struct Harness {
     connections: Connections<Sim, TestService>,
@@ -51,7 +84,11 @@ impl Harness {
         Self::with_driver(driver, world)
     }
 
-    fn with_driver(mut driver: Sim, world: World) -> Self {
+    fn with_driver(driver: Sim, world: World) -> Self {
+        Self::with_settings(driver, world, |_| {})
+    }
+
+    fn with_settings(mut driver: Sim, world: World, change: impl FnOnce(&mut Settings)) -> Self {
         driver.accept(LISTENER, 0);
         let shape = BlockConfig {
             block_bytes: 16 * 1024,
@@ -60,8 +97,18 @@ impl Harness {
             chunk_blocks: 16,
         };
         let send_blocks = Blocks::new(shape);
-        let settings = Settings {
-            machine: MachineLimits { head: HeadLimits::default(), max_fields: 100, max_body_bytes: 1 << 20 },
+        let mut settings = Settings {
+            machine: MachineLimits { head: HeadLimits::default(), max_fields: 100 },
+            min_response_rate: None,
+            max_request_buffer: 256 * 1024,
+            max_response_buffer: 64 * 1024,
+            max_assembled: 64 << 20,
+            max_held_blocks: 8,
+            max_requests: None,
+            lifetime_millis: None,
+            gate: Arc::default(),
+            bell: Bell::new().expect("an eventfd"),
+            log_rejections: false,
             keep_alive_millis: KEEP_ALIVE,
             request_headers_millis: HEADERS,
             server_field: true,
@@ -69,6 +116,7 @@ impl Harness {
             first_id: 1,
             max_connections: 1000,
         };
+        change(&mut settings);
         let connections = Connections::new(driver, TestService, Simd::detect(), settings);
         Self { connections, world, send_blocks }
     }
@@ -129,6 +177,8 @@ impl Harness {
         assert_eq!(self.send_blocks.stats().leased, 0, "send blocks did not come back");
         assert_eq!(self.connections.driver.in_flight(), 0);
         assert!(self.connections.starved.is_empty());
+        assert_eq!(self.connections.assembled, 0, "memory is charged for nobody");
+        assert_eq!(self.connections.server.common.held_blocks.get(), 0, "receive blocks are held for nobody");
         assert_eq!(self.connections.wheel.next_due(), None, "a timer is armed for nobody");
         let counters = self.connections.counters();
         assert_eq!(counters.ended.iter().sum::<u64>(), counters.accepted, "each connection ends once");

@@ -1,0 +1,713 @@
+//! One exchange whose bodies are streamed, as its handler and its connection share it.
+//!
+//! Owns what has arrived and is not read, what is written and not sent, and what both sides still owe. The
+//! handler's side calls in here at any time of its life; the connection looks after each turn of it (`running`).
+//! It must not know sockets, the connection table, or what the bytes mean to the handler.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::fmt;
+use std::future::poll_fn;
+use std::ops::{Deref, Range};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use peregrine_parser::{is_field_value, is_token, write_status_line};
+use peregrine_pool::{Blocks, Lease, Payload};
+
+use super::ConnectionInfo;
+use super::gate::Gate;
+use super::outbox::{NoMemory, Outbox};
+use crate::proto::h1::{BodyEncoder, Finished, Preamble, ResponseWriter, StreamError, Terms};
+use crate::proto::{FieldError, Rejection, Trailers};
+
+pub(super) const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
+/// A handler at work. Its error is for the log.
+pub(crate) type Task = Pin<Box<dyn Future<Output = Result<(), String>>>>;
+
+/// What all exchanges of a worker share.
+pub(crate) struct Common {
+    pub(crate) preamble: RefCell<Preamble>,
+    pub(crate) blocks: Blocks,
+    /// Each response is its connection's last.
+    pub(crate) draining: Cell<bool>,
+    pub(crate) gate: Arc<Gate>,
+    /// So many bytes may wait to be sent before a writer waits.
+    pub(crate) max_response_buffer: usize,
+    /// Receive blocks that wait in exchanges, and how many may.
+    pub(crate) held_blocks: Rc<Cell<u32>>,
+    pub(crate) max_held_blocks: u32,
+}
+
+/// Why something about an exchange did not work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ExchangeError {
+    /// The request's body is refused, with this status: it breaks the framing, is too large or too slow. Unless
+    /// the handler answers, this status does; the connection ends in any case.
+    Rejected(u16),
+    /// The client closed before its body was complete.
+    UnexpectedEnd,
+    /// The connection is gone.
+    Disconnected,
+    /// The response has begun or is finished: what comes before it, or it itself, cannot be sent any more.
+    AlreadyStarted,
+    /// A body longer than the `Content-Length` of its response. Nothing of the surplus is sent.
+    TooLong,
+    /// A body shorter than the `Content-Length` of its response; the connection is aborted.
+    TooShort,
+    /// A status or field that cannot be sent.
+    Field(FieldError),
+    /// The client has not asked for this protocol, or not in a way that allows it (RFC 9110 section 7.8).
+    NotRequested,
+    /// The server has as many upgraded connections as it may have (`max_concurrent_upgraded_connections`).
+    TooManyUpgraded,
+    /// The system has no memory for it.
+    OutOfMemory,
+}
+
+impl fmt::Display for ExchangeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Rejected(status) => write!(f, "the request's body is refused with {status}"),
+            Self::UnexpectedEnd => f.write_str("the client closed before its body was complete"),
+            Self::Disconnected => f.write_str("the connection is gone"),
+            Self::AlreadyStarted => f.write_str("the response has begun"),
+            Self::TooLong => f.write_str("the body is longer than its Content-Length"),
+            Self::TooShort => f.write_str("the body is shorter than its Content-Length"),
+            Self::Field(error) => error.fmt(f),
+            Self::NotRequested => f.write_str("the client has not asked for this protocol"),
+            Self::TooManyUpgraded => f.write_str("max_concurrent_upgraded_connections are open"),
+            Self::OutOfMemory => f.write_str("no memory"),
+        }
+    }
+}
+
+impl std::error::Error for ExchangeError {}
+
+impl From<FieldError> for ExchangeError {
+    fn from(error: FieldError) -> Self {
+        Self::Field(error)
+    }
+}
+
+impl From<NoMemory> for ExchangeError {
+    fn from(_: NoMemory) -> Self {
+        Self::OutOfMemory
+    }
+}
+
+impl From<StreamError> for ExchangeError {
+    fn from(error: StreamError) -> Self {
+        match error {
+            StreamError::TooLong => Self::TooLong,
+        }
+    }
+}
+
+/// A receive block that waits to be read, and is counted.
+struct Held {
+    lease: Lease,
+    count: Rc<Cell<u32>>,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.count.set(self.count.get() - 1);
+    }
+}
+
+/// Some bytes of a body, in the block that the kernel filled or, if they had to wait, on the heap.
+pub(crate) struct Piece(PieceBytes);
+
+enum PieceBytes {
+    Block(Held, Range<usize>),
+    Heap(Vec<u8>),
+}
+
+/// Pieces on the heap grow up to this size.
+const HEAP_PIECE_BYTES: usize = 64 * 1024;
+
+/// So many blocks may wait in one exchange; what comes then is copied, so that the blocks go round.
+const BLOCKS_PER_EXCHANGE: u32 = 32;
+
+/// Up to so many bytes are worth to be copied behind those that wait already.
+const SMALL_BYTES: usize = 1024;
+
+impl Deref for Piece {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match &self.0 {
+            PieceBytes::Block(held, range) => &held.lease[range.clone()],
+            PieceBytes::Heap(bytes) => bytes,
+        }
+    }
+}
+
+impl Piece {
+    /// Adds bytes behind these, if that needs no memory.
+    fn extend(&mut self, bytes: &[u8]) -> bool {
+        match &mut self.0 {
+            PieceBytes::Block(held, range) => {
+                let end = range.end + bytes.len();
+                let Some(room) = held.lease.get_mut(range.end..end) else { return false };
+                room.copy_from_slice(bytes);
+                range.end = end;
+                true
+            }
+            PieceBytes::Heap(heap) => {
+                let fits = heap.len() + bytes.len() <= heap.capacity();
+                if fits {
+                    heap.extend_from_slice(bytes);
+                }
+                fits
+            }
+        }
+    }
+}
+
+/// How far the response is.
+pub(super) enum Progress {
+    /// Nothing of the final response is written.
+    Open,
+    /// The head is written.
+    Body(BodyEncoder),
+    /// All of it is written.
+    Finished,
+    /// The connection is handed over: bytes without any framing.
+    Raw,
+}
+
+pub(super) struct State {
+    /// What has arrived and is not read.
+    pieces: VecDeque<Piece>,
+    blocks: u32,
+    buffered: usize,
+    /// The body is complete.
+    ended: bool,
+    trailers: Trailers,
+    /// Why there will be no more of it.
+    failure: Option<ExchangeError>,
+    pub(super) rejection: Option<Rejection>,
+    /// A read waits.
+    reader: Option<Waker>,
+    /// The client waits for `100 Continue`.
+    expects_continue: bool,
+    /// A byte of the body has arrived.
+    has_arrived: bool,
+
+    pub(super) outbox: Outbox,
+    pub(super) progress: Progress,
+    pub(super) terms: Terms,
+    trailer_lines: Vec<u8>,
+    writer: Option<Waker>,
+    /// The writer waits for everything to be gone.
+    is_flushing: bool,
+    /// What the handler has done wrong: the connection cannot go on after it.
+    pub(super) misuse: Option<ExchangeError>,
+    upgrades: Vec<u8>,
+    may_connect: bool,
+    path: Vec<u8>,
+}
+
+/// See the module's text.
+pub(crate) struct Shared {
+    pub(crate) info: ConnectionInfo,
+    common: Rc<Common>,
+    pub(super) state: RefCell<State>,
+    /// The task is being polled: the connection will look by itself.
+    pub(super) is_polled: Cell<bool>,
+    pub(super) waker: Waker,
+}
+
+/// What an exchange begins with.
+pub(super) struct Opening {
+    pub(super) terms: Terms,
+    pub(super) expects_continue: bool,
+    pub(super) is_complete: bool,
+    /// The protocols of `Upgrade`, if the client may be upgraded.
+    pub(super) upgrades: Vec<u8>,
+    pub(super) may_connect: bool,
+    pub(super) path: Vec<u8>,
+}
+
+impl Shared {
+    pub(super) fn new(info: ConnectionInfo, common: Rc<Common>, waker: Waker, opening: Opening) -> Rc<Self> {
+        let Opening { terms, expects_continue, is_complete, upgrades, may_connect, path } = opening;
+        let state = State {
+            pieces: VecDeque::new(),
+            blocks: 0,
+            buffered: 0,
+            ended: is_complete,
+            trailers: Trailers::default(),
+            failure: None,
+            rejection: None,
+            reader: None,
+            expects_continue,
+            has_arrived: false,
+            outbox: Outbox::default(),
+            progress: Progress::Open,
+            terms,
+            trailer_lines: Vec::new(),
+            writer: None,
+            is_flushing: false,
+            misuse: None,
+            upgrades,
+            may_connect,
+            path,
+        };
+        Rc::new(Self { info, common, state: RefCell::new(state), is_polled: Cell::new(false), waker })
+    }
+
+    /// Tells the connection that there is something to do.
+    fn stir(&self) {
+        if !self.is_polled.get() {
+            self.waker.wake_by_ref();
+        }
+    }
+
+    // What the connection brings.
+
+    /// Adds the data of a received block.
+    pub(super) fn arrive(&self, lease: Lease, range: Range<usize>) {
+        let mut state = self.state.borrow_mut();
+        if range.is_empty() {
+            return;
+        }
+        let len = range.len();
+        state.buffered += len;
+        state.has_arrived = true;
+        if len <= SMALL_BYTES
+            && let Some(last) = state.pieces.back_mut()
+            && last.extend(&lease[range.clone()])
+        {
+            return;
+        }
+        let held = self.common.held_blocks.get();
+        if state.blocks < BLOCKS_PER_EXCHANGE && held < self.common.max_held_blocks {
+            self.common.held_blocks.set(held + 1);
+            state.blocks += 1;
+            let held = Held { lease, count: Rc::clone(&self.common.held_blocks) };
+            state.pieces.push_back(Piece(PieceBytes::Block(held, range)));
+            return;
+        }
+        state.copy(&lease[range]);
+    }
+
+    /// Adds data that lies where it cannot stay.
+    pub(super) fn arrive_copied(&self, bytes: &[u8]) {
+        let mut state = self.state.borrow_mut();
+        if !bytes.is_empty() {
+            state.buffered += bytes.len();
+            state.has_arrived = true;
+            state.copy(bytes);
+        }
+    }
+
+    /// The body is complete.
+    pub(super) fn end(&self, trailers: Trailers) {
+        let mut state = self.state.borrow_mut();
+        state.ended = true;
+        state.trailers = trailers;
+    }
+
+    /// There will be no more of the body.
+    pub(super) fn reject(&self, rejection: Rejection) {
+        let mut state = self.state.borrow_mut();
+        state.rejection = Some(rejection);
+        state.failure = Some(ExchangeError::Rejected(rejection.status()));
+        state.terms.close = true;
+    }
+
+    /// The client has stopped in the middle of its body, or the connection is gone.
+    pub(super) fn break_off(&self, error: ExchangeError) {
+        let mut state = self.state.borrow_mut();
+        state.failure.get_or_insert(error);
+        if error == ExchangeError::Disconnected {
+            state.failure = Some(error);
+        }
+        state.terms.close = true;
+    }
+
+    /// Lets a waiting read or write go on if it can.
+    pub(super) fn wake(&self) {
+        let mut state = self.state.borrow_mut();
+        let is_gone = state.failure == Some(ExchangeError::Disconnected);
+        let can_read = !state.pieces.is_empty() || state.ended || state.failure.is_some();
+        let reader = if can_read { state.reader.take() } else { None };
+        let room = if state.is_flushing {
+            state.outbox.bytes() == 0
+        } else {
+            has_room(state.outbox.bytes(), self.common.max_response_buffer)
+        };
+        let writer = if room || is_gone { state.writer.take() } else { None };
+        drop(state);
+        reader.into_iter().chain(writer).for_each(Waker::wake);
+    }
+
+    /// Whether a read waits for the peer.
+    pub(super) fn is_reading(&self) -> bool {
+        let state = self.state.borrow();
+        state.reader.is_some() && state.pieces.is_empty() && !state.ended && state.failure.is_none()
+    }
+
+    /// Bytes that have arrived and are not read.
+    pub(super) fn buffered(&self) -> usize {
+        self.state.borrow().buffered
+    }
+
+    pub(super) fn is_raw(&self) -> bool {
+        matches!(self.state.borrow().progress, Progress::Raw)
+    }
+
+    /// Forgets what nobody will read any more.
+    pub(super) fn discard(&self) {
+        let pieces = {
+            let mut state = self.state.borrow_mut();
+            state.buffered = 0;
+            state.blocks = 0;
+            std::mem::take(&mut state.pieces)
+        };
+        drop(pieces);
+    }
+
+    // What the handler asks for.
+
+    fn poll_read(&self, context: &mut Context<'_>) -> Poll<Result<Option<Piece>, ExchangeError>> {
+        let mut state = self.state.borrow_mut();
+        if let Some(piece) = state.pieces.pop_front() {
+            state.buffered -= piece.len();
+            if matches!(piece.0, PieceBytes::Block(..)) {
+                state.blocks -= 1;
+            }
+            state.reader = None;
+            drop(state);
+            // Receiving may have been paused.
+            self.stir();
+            return Poll::Ready(Ok(Some(piece)));
+        }
+        if let Some(failure) = state.failure {
+            return Poll::Ready(Err(failure));
+        }
+        if state.ended {
+            return Poll::Ready(Ok(None));
+        }
+        // RFC 9110 section 10.1.1: only to a client that waits, and not once the final response has begun.
+        let is_wanted = state.expects_continue && !state.has_arrived;
+        state.expects_continue = false;
+        if is_wanted && matches!(state.progress, Progress::Open) {
+            state.outbox.push(&self.common.blocks, CONTINUE)?;
+        }
+        state.reader = Some(context.waker().clone());
+        drop(state);
+        self.stir();
+        Poll::Pending
+    }
+
+    pub(crate) async fn read(&self) -> Result<Option<Piece>, ExchangeError> {
+        poll_fn(|context| self.poll_read(context)).await
+    }
+
+    pub(crate) fn with_trailers<T>(&self, look: impl FnOnce(&Trailers) -> T) -> T {
+        look(&self.state.borrow().trailers)
+    }
+
+    /// Sends an interim response.
+    pub(crate) fn inform(&self, status: u16, fields: &[(&str, &str)]) -> Result<(), ExchangeError> {
+        if !(102..=199).contains(&status) {
+            return Err(FieldError::Status(status).into());
+        }
+        let mut head = vec![0; 48];
+        let len = write_status_line(status, &mut head).unwrap_or(0);
+        head.truncate(len);
+        for (name, value) in fields {
+            write_field_line(&mut head, name, value.as_bytes())?;
+        }
+        head.extend_from_slice(b"\r\n");
+        let mut state = self.open_state()?;
+        // RFC 9110 section 15.2: an HTTP/1.0 client does not know them.
+        if !state.terms.http_1_0 {
+            state.outbox.push(&self.common.blocks, &head)?;
+            drop(state);
+            self.stir();
+        }
+        Ok(())
+    }
+
+    /// The state, if nothing of the final response is written.
+    fn open_state(&self) -> Result<std::cell::RefMut<'_, State>, ExchangeError> {
+        let mut state = self.state.borrow_mut();
+        match state.progress {
+            Progress::Open => {}
+            _ => return Err(ExchangeError::AlreadyStarted),
+        }
+        if state.failure == Some(ExchangeError::Disconnected) {
+            return Err(ExchangeError::Disconnected);
+        }
+        state.terms.close |= self.common.draining.get();
+        // Whether the client sends its body now is anybody's guess.
+        state.terms.close |= state.expects_continue && !state.has_arrived && !state.ended;
+        Ok(state)
+    }
+
+    /// Lets `write` write a head, and a body perhaps, where it will be sent from.
+    fn write_head<T>(
+        &self,
+        state: &mut State,
+        terms: Terms,
+        write: impl FnOnce(&mut ResponseWriter<'_>) -> Result<(Finished, T), ExchangeError>,
+    ) -> Result<T, ExchangeError> {
+        let room = state.outbox.head_room(&self.common.blocks)?;
+        let mut preamble = self.common.preamble.borrow_mut();
+        let mut writer = ResponseWriter::new(room, &mut preamble, terms);
+        writer.begin();
+        let (finished, value) = write(&mut writer)?;
+        let payload = if finished.has_payload { writer.take_payload() } else { None };
+        drop(preamble);
+        state.terms.close |= finished.close;
+        state.outbox.commit(finished.block_bytes as usize);
+        if let Some(payload) = payload {
+            state.outbox.push_payload(&self.common.blocks, payload)?;
+        }
+        Ok(value)
+    }
+
+    /// Sends a whole response.
+    pub(crate) fn respond(&self, write: impl FnOnce(&mut ResponseWriter<'_>)) -> Result<(), ExchangeError> {
+        let mut state = self.open_state()?;
+        let terms = state.terms;
+        let failure = self.write_head(&mut state, terms, |writer| {
+            write(writer);
+            let finished = writer.finish();
+            Ok((finished, writer.failure()))
+        })?;
+        state.progress = Progress::Finished;
+        drop(state);
+        self.stir();
+        failure.map_or(Ok(()), |failure| Err(failure.into()))
+    }
+
+    /// Sends the head of a response whose body follows in pieces. `write` may name the body's length.
+    pub(crate) fn start(
+        &self,
+        write: impl FnOnce(&mut ResponseWriter<'_>) -> Option<u64>,
+    ) -> Result<(), ExchangeError> {
+        let mut state = self.open_state()?;
+        let terms = state.terms;
+        let encoder = self.write_head(&mut state, terms, |writer| {
+            let length = write(writer);
+            Ok(writer.finish_head(length)?)
+        })?;
+        state.progress = Progress::Body(encoder);
+        drop(state);
+        self.stir();
+        Ok(())
+    }
+
+    /// Hands the connection over to another protocol: by an upgrade to `protocol`, or as a tunnel.
+    pub(crate) fn switch(
+        &self,
+        protocol: Option<&str>,
+        write: impl FnOnce(&mut ResponseWriter<'_>),
+    ) -> Result<(), ExchangeError> {
+        let mut state = self.open_state()?;
+        let is_asked_for = match protocol {
+            None => state.may_connect,
+            Some(protocol) => peregrine_parser::list_items(&state.upgrades)
+                .any(|offered| offered.eq_ignore_ascii_case(protocol.as_bytes())),
+        };
+        if !is_asked_for {
+            return Err(ExchangeError::NotRequested);
+        }
+        let terms = Terms { http_1_0: state.terms.http_1_0, ..Terms::default() };
+        let mut is_upgraded = false;
+        let written = self.write_head(&mut state, terms, |writer| {
+            write(writer);
+            let finished = writer.finish_switching(protocol)?;
+            is_upgraded = self.common.gate.upgrade();
+            if is_upgraded { Ok((finished, ())) } else { Err(ExchangeError::TooManyUpgraded) }
+        });
+        if is_upgraded {
+            state.progress = Progress::Raw;
+            state.ended = false;
+            state.terms.close = true;
+        }
+        drop(state);
+        self.stir();
+        written
+    }
+
+    /// Adds a piece to the body, copied or from where it lies.
+    pub(crate) fn push(&self, piece: PieceToSend<'_>) -> Result<(), ExchangeError> {
+        let mut state = self.state.borrow_mut();
+        let state = &mut *state;
+        let bytes = piece.as_slice();
+        if state.failure == Some(ExchangeError::Disconnected) {
+            return Err(ExchangeError::Disconnected);
+        }
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        let blocks = &self.common.blocks;
+        let mut line = [0; crate::proto::h1::CHUNK_LINE_BYTES_MAX];
+        match &mut state.progress {
+            Progress::Open | Progress::Finished => return Err(ExchangeError::AlreadyStarted),
+            Progress::Raw => {}
+            Progress::Body(encoder) => match encoder.begin_piece(bytes.len(), &mut line) {
+                Ok(Some(line)) => state.outbox.push(blocks, line)?,
+                Ok(None) => return Ok(()),
+                Err(error) => {
+                    state.misuse = Some(error.into());
+                    state.terms.close = true;
+                    return Err(error.into());
+                }
+            },
+        }
+        let pushed = match piece {
+            PieceToSend::Payload(payload) if payload.as_slice().len() > SMALL_BYTES => {
+                state.outbox.push_payload(blocks, payload)
+            }
+            piece => {
+                let end = match &mut state.progress {
+                    Progress::Body(encoder) => encoder.end_piece(),
+                    _ => b"",
+                };
+                state.outbox.push(blocks, piece.as_slice()).and_then(|()| state.outbox.push(blocks, end))
+            }
+        };
+        if pushed.is_err() {
+            // The framing is broken: half of a piece is written.
+            state.misuse = Some(ExchangeError::OutOfMemory);
+        }
+        self.stir();
+        Ok(pushed?)
+    }
+
+    fn poll_room(&self, context: &mut Context<'_>, everything: bool) -> Poll<Result<(), ExchangeError>> {
+        let mut state = self.state.borrow_mut();
+        if state.failure == Some(ExchangeError::Disconnected) {
+            return Poll::Ready(Err(ExchangeError::Disconnected));
+        }
+        let bytes = state.outbox.bytes();
+        if bytes == 0 || (!everything && has_room(bytes, self.common.max_response_buffer)) {
+            state.writer = None;
+            return Poll::Ready(Ok(()));
+        }
+        state.is_flushing = everything;
+        state.writer = Some(context.waker().clone());
+        Poll::Pending
+    }
+
+    /// Waits until more may be written, or until the kernel has everything.
+    pub(crate) async fn wait_for_room(&self, everything: bool) -> Result<(), ExchangeError> {
+        poll_fn(|context| self.poll_room(context, everything)).await
+    }
+
+    /// Adds a trailer, to be sent behind the body.
+    pub(crate) fn trailer(&self, name: &str, value: &[u8]) -> Result<(), ExchangeError> {
+        let mut state = self.state.borrow_mut();
+        match &state.progress {
+            Progress::Body(encoder) if encoder.takes_trailers() => {}
+            Progress::Body(_) => return Ok(()),
+            _ => return Err(ExchangeError::AlreadyStarted),
+        }
+        if !peregrine_parser::FieldName::from_bytes(name.as_bytes()).is_allowed_in_trailers() {
+            return Err(FieldError::Name.into());
+        }
+        write_field_line(&mut state.trailer_lines, name, value)?;
+        Ok(())
+    }
+
+    /// Ends the body.
+    pub(crate) fn finish(&self) -> Result<(), ExchangeError> {
+        let mut state = self.state.borrow_mut();
+        let state = &mut *state;
+        let Progress::Body(encoder) = &mut state.progress else {
+            let is_finished = matches!(state.progress, Progress::Finished);
+            return if is_finished { Ok(()) } else { Err(ExchangeError::AlreadyStarted) };
+        };
+        if encoder.missing() > 0 {
+            return Err(ExchangeError::TooShort);
+        }
+        let (before, after) = encoder.finish();
+        let blocks = &self.common.blocks;
+        state.outbox.push(blocks, before)?;
+        state.outbox.push(blocks, &state.trailer_lines)?;
+        state.outbox.push(blocks, after)?;
+        state.progress = Progress::Finished;
+        self.stir();
+        Ok(())
+    }
+
+    /// Whether the connection ends with this exchange.
+    pub(super) fn closes(&self) -> bool {
+        self.state.borrow().terms.close
+    }
+
+    pub(super) fn is_finished(&self) -> bool {
+        matches!(self.state.borrow().progress, Progress::Finished | Progress::Raw)
+    }
+
+    /// The path, for the log.
+    pub(super) fn path(&self) -> Vec<u8> {
+        self.state.borrow().path.clone()
+    }
+}
+
+impl State {
+    /// Why there will be no more of the body.
+    pub(super) fn failure(&self) -> Option<ExchangeError> {
+        self.failure
+    }
+}
+
+/// What a handler writes.
+pub(crate) enum PieceToSend<'a> {
+    /// To be copied.
+    Bytes(&'a [u8]),
+    Payload(Payload),
+}
+
+impl PieceToSend<'_> {
+    fn as_slice(&self) -> &[u8] {
+        match self {
+            Self::Bytes(bytes) => bytes,
+            Self::Payload(payload) => payload.as_slice(),
+        }
+    }
+}
+
+fn has_room(bytes: usize, max: usize) -> bool {
+    bytes == 0 || bytes < max
+}
+
+fn write_field_line(to: &mut Vec<u8>, name: &str, value: &[u8]) -> Result<(), FieldError> {
+    if !is_token(name.as_bytes()) {
+        return Err(FieldError::Name);
+    }
+    if !is_field_value(value) {
+        return Err(FieldError::Value);
+    }
+    for part in [name.as_bytes(), b": ", value, b"\r\n"] {
+        to.extend_from_slice(part);
+    }
+    Ok(())
+}
+
+impl State {
+    /// Keeps data on the heap.
+    fn copy(&mut self, mut bytes: &[u8]) {
+        if let Some(Piece(PieceBytes::Heap(heap))) = self.pieces.back_mut() {
+            let fits = bytes.len().min(HEAP_PIECE_BYTES.saturating_sub(heap.len()));
+            heap.extend_from_slice(&bytes[..fits]);
+            bytes = &bytes[fits..];
+        }
+        if !bytes.is_empty() {
+            self.pieces.push_back(Piece(PieceBytes::Heap(bytes.to_vec())));
+        }
+    }
+}

@@ -1,0 +1,568 @@
+//! Exchanges whose bodies are streamed, from the connection's side.
+//!
+//! Owns the handler's task, feeds it what arrives, sends what it has written, and brings the connection to its
+//! next request afterwards: a body that nobody has read is drained. What both sides share is in `exchange`.
+
+use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use peregrine_pool::{Key, Lease};
+
+use super::exchange::Progress;
+use super::mailbox::TaskWaker;
+use super::timing::NEVER;
+use super::{Connections, EndReason, ExchangeError, Phase, Service, Shared, Task, flag};
+use crate::driver::Driver;
+use crate::proto::h1::BodyDecoder;
+use crate::proto::{Rate, Rejection};
+use crate::telemetry;
+
+/// How long the rest of a body that nobody has read may take (Kestrel's `RequestBodyDrainTimeout`).
+const DRAIN_MILLIS: u64 = 5000;
+
+/// An exchange in progress, or what is left of one.
+pub(super) struct Exchange {
+    pub(super) body: BodyDecoder,
+    /// The handler's part; `None` once that is over and only the body is drained.
+    pub(super) handler: Option<Running>,
+    /// When the body must be drained.
+    drain_by: u64,
+}
+
+/// A handler at work.
+pub(super) struct Running {
+    shared: Rc<Shared>,
+    /// `None` once it has ended, until all that it wrote is sent.
+    task: Option<Task>,
+    min_body_rate: Option<Rate>,
+    min_response_rate: Option<Rate>,
+    /// The open send is of what the handler wrote.
+    is_sending: bool,
+    /// Since when a read waits, and how long reads have waited before.
+    read_since: Option<u64>,
+    read_millis: u64,
+}
+
+impl Running {
+    pub(super) fn new(
+        shared: Rc<Shared>,
+        task: Task,
+        min_body_rate: Option<Rate>,
+        min_response_rate: Option<Rate>,
+    ) -> Self {
+        Self {
+            shared,
+            task: Some(task),
+            min_body_rate,
+            min_response_rate,
+            is_sending: false,
+            read_since: None,
+            read_millis: 0,
+        }
+    }
+
+    /// Keeps account of how long reads have waited.
+    pub(super) fn tick(&mut self, now: u64) {
+        match (self.shared.is_reading(), self.read_since) {
+            (true, None) => self.read_since = Some(now),
+            (false, Some(since)) => {
+                self.read_millis += now.saturating_sub(since);
+                self.read_since = None;
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Exchange {
+    pub(super) fn running(body: BodyDecoder, handler: Running) -> Box<Self> {
+        Box::new(Self { body, handler: Some(handler), drain_by: NEVER })
+    }
+
+    /// A request that is answered already, but for its body.
+    pub(super) fn drained(body: BodyDecoder, now: u64) -> Box<Self> {
+        Box::new(Self { body, handler: None, drain_by: now + DRAIN_MILLIS })
+    }
+
+    /// When the peer must have sent more.
+    pub(super) fn deadline(&self, keep_alive_millis: u64) -> u64 {
+        let Some(Running { read_since: Some(since), read_millis, min_body_rate, .. }) = &self.handler else {
+            return self.drain_by;
+        };
+        if self.body.is_raw() {
+            return NEVER;
+        }
+        // On average over the time that reads have waited, and never longer than an idle connection may.
+        let millis = min_body_rate.map_or(NEVER, |rate| rate.millis_for(self.body.received()));
+        since.saturating_add(millis.saturating_sub(*read_millis).min(keep_alive_millis))
+    }
+}
+
+impl<D: Driver, S: Service> Connections<D, S> {
+    /// Takes up what serving has begun. `rest` of `lease` came behind the head.
+    pub(super) fn run_exchange(
+        &mut self,
+        key: Key,
+        exchange: Box<Exchange>,
+        rest: Option<(Lease, Range<usize>)>,
+    ) {
+        if let Some(connection) = self.table.get_mut(key) {
+            connection.exchange = Some(exchange);
+        }
+        if let Some((lease, range)) = rest {
+            self.feed(key, lease, range);
+        }
+        self.feed_assembled(key);
+        self.poll(key);
+    }
+
+    /// A waker for the task of a connection.
+    pub(super) fn task_waker(&self, key: Key) -> Waker {
+        Waker::from(TaskWaker::new(key, &self.mailbox))
+    }
+
+    /// Lets every task go on that has been woken. Returns whether there are more by now.
+    pub(super) fn run_woken(&mut self) -> bool {
+        let mut woken: Vec<Arc<TaskWaker>> = std::mem::take(&mut self.woken);
+        self.mailbox.take(&mut woken);
+        for waker in woken.drain(..) {
+            let key = waker.take();
+            self.poll(key);
+        }
+        self.woken = woken;
+        self.mailbox.has_woken()
+    }
+
+    fn handler(&mut self, key: Key) -> Option<&mut Running> {
+        self.table.get_mut(key)?.exchange.as_mut()?.handler.as_mut()
+    }
+
+    /// Lets the handler go on, then does what it has asked for.
+    fn poll(&mut self, key: Key) {
+        let Some(running) = self.handler(key) else { return };
+        let shared = Rc::clone(&running.shared);
+        if let Some(mut task) = running.task.take() {
+            shared.is_polled.set(true);
+            let mut context = Context::from_waker(&shared.waker);
+            let polled = catch_unwind(AssertUnwindSafe(|| task.as_mut().poll(&mut context)));
+            let outcome = match polled {
+                Ok(Poll::Pending) => {
+                    if let Some(running) = self.handler(key) {
+                        running.task = Some(task);
+                    }
+                    None
+                }
+                Ok(Poll::Ready(outcome)) => {
+                    drop_task(task);
+                    Some(outcome.map_err(Some))
+                }
+                Err(panic) => {
+                    // What was panicked with may panic again when dropped.
+                    std::mem::forget(panic);
+                    drop_task(task);
+                    self.server.counters.panics += 1;
+                    Some(Err(None))
+                }
+            };
+            shared.is_polled.set(false);
+            if let Some(outcome) = outcome {
+                self.complete(key, &shared, &outcome);
+            }
+        }
+        self.pump(key);
+    }
+
+    /// The handler has ended: its response must be whole, or never be taken for that. `Err(None)` is a panic, of
+    /// which its hook has told.
+    fn complete(&mut self, key: Key, shared: &Rc<Shared>, outcome: &Result<(), Option<String>>) {
+        shared.discard();
+        let (is_open, is_whole, failure, rejection, misuse) = {
+            let state = shared.state.borrow();
+            let is_open = matches!(state.progress, Progress::Open);
+            let is_whole = match &state.progress {
+                Progress::Body(encoder) => encoder.missing() == 0 && outcome.is_ok(),
+                Progress::Open | Progress::Finished | Progress::Raw => true,
+            };
+            (is_open, is_whole, state.failure(), state.rejection, state.misuse)
+        };
+        if failure == Some(ExchangeError::Disconnected) {
+            return;
+        }
+        if is_open && let Some(rejection) = rejection {
+            let answered = shared.respond(|response| {
+                super::serving::write_rejection(response, rejection);
+            });
+            if answered.is_err() {
+                self.end(key, EndReason::OutOfMemory);
+            }
+            return;
+        }
+        if is_open && failure == Some(ExchangeError::UnexpectedEnd) {
+            return self.end(key, EndReason::UnexpectedEndOfRequest);
+        }
+        let told = match (outcome, misuse) {
+            (Err(error), _) => error.clone(),
+            (Ok(()), Some(misuse)) => Some(misuse.to_string()),
+            (Ok(()), None) if is_open => Some("it ended without a response".to_owned()),
+            (Ok(()), None) if !is_whole => Some(ExchangeError::TooShort.to_string()),
+            _ => None,
+        };
+        // That a client has gone or broken off is none of the handler's faults.
+        if let (Some(told), None) = (told, failure) {
+            telemetry::handler_failed(&shared.path(), told);
+        }
+        if is_open {
+            let answered = shared.respond(|response| {
+                response.set_status(500).expect("a final status");
+                response.close();
+            });
+            if answered.is_err() {
+                self.end(key, EndReason::OutOfMemory);
+            }
+        } else if !is_whole || (!shared.is_finished() && shared.finish().is_err()) {
+            self.end(key, EndReason::ErrorAfterStartingResponse);
+        }
+    }
+
+    /// Does what a handler has asked for: sends, receives again, goes on to the next request.
+    pub(super) fn pump(&mut self, key: Key) {
+        let max_request_buffer = self.settings.max_request_buffer;
+        let Some(connection) = self.table.get_mut(key) else { return };
+        let Some(exchange) = &mut connection.exchange else { return };
+        if connection.phase != Phase::Open {
+            return;
+        }
+        let Some(running) = &mut exchange.handler else { return self.rearm(key) };
+        let shared = Rc::clone(&running.shared);
+        if shared.state.borrow().misuse == Some(ExchangeError::OutOfMemory) {
+            return self.end(key, EndReason::OutOfMemory);
+        }
+        if shared.is_raw() && !exchange.body.is_raw() {
+            exchange.body.become_raw();
+            connection.flags |= flag::UPGRADED;
+            return self.enter_raw(key);
+        }
+        let is_over = running.task.is_none();
+        let min_response_rate = running.min_response_rate;
+        if connection.flags & flag::SENDING == 0 {
+            let next = shared.state.borrow_mut().outbox.next();
+            match next {
+                Some(buffer) => {
+                    running.is_sending = true;
+                    connection.flags |= flag::SENDING;
+                    let (socket, remaining) = (connection.info.socket(), buffer.remaining());
+                    self.driver.send(socket, key, buffer);
+                    let send_by = self.send_deadline(min_response_rate, remaining);
+                    if let Some(connection) = self.table.get_mut(key) {
+                        connection.send_by = send_by;
+                    }
+                }
+                None if is_over => return self.exchange_over(key),
+                None => {}
+            }
+        }
+        let Some(connection) = self.table.get_mut(key) else { return };
+        let Some(exchange) = &mut connection.exchange else { return };
+        let is_refused = shared.state.borrow().rejection.is_some();
+        if connection.flags & flag::PAUSED != 0
+            && !exchange.body.is_done()
+            && !is_refused
+            && shared.buffered() <= max_request_buffer / 2
+        {
+            connection.flags &= !flag::PAUSED;
+            self.receive(key);
+        }
+        self.rearm(key);
+    }
+
+    /// The connection speaks another protocol from here on; what was taken for requests belongs to it.
+    fn enter_raw(&mut self, key: Key) {
+        self.feed_assembled(key);
+        let Some(connection) = self.table.get_mut(key) else { return };
+        let has_ended = connection.flags & flag::EOF != 0;
+        if connection.has(flag::PAUSED) {
+            connection.flags &= !flag::PAUSED;
+            self.receive(key);
+        }
+        if has_ended {
+            self.end_of_body(key);
+        }
+        self.pump(key);
+    }
+
+    /// Something of what a handler wrote is with the kernel. `is_all` if it was all of the open send.
+    pub(super) fn exchange_sent(&mut self, key: Key, sent: usize, is_all: bool) {
+        let Some(running) = self.handler(key) else { return };
+        if running.is_sending {
+            running.is_sending = !is_all;
+            let shared = Rc::clone(&running.shared);
+            shared.state.borrow_mut().outbox.sent(sent);
+            shared.wake();
+        }
+    }
+
+    /// Takes what has arrived for an exchange, or behind it.
+    pub(super) fn feed(&mut self, key: Key, mut lease: Lease, range: Range<usize>) {
+        let simd = self.machine.simd();
+        let Some(connection) = self.table.get_mut(key) else { return };
+        let Some(exchange) = &mut connection.exchange else { return };
+        if exchange.is_refused() {
+            return;
+        }
+        if exchange.body.is_done() {
+            if !range.is_empty() {
+                self.append(key, &lease[range]);
+            }
+            return;
+        }
+        match exchange.body.decode(simd, &mut lease[range.clone()]) {
+            Ok(decoded) => {
+                let rest = range.start + decoded.consumed..range.end;
+                let data = range.start + decoded.data.start..range.start + decoded.data.end;
+                let is_done = exchange.body.is_done();
+                let handler = exchange.handler.as_ref().map(|running| Rc::clone(&running.shared));
+                if !rest.is_empty() {
+                    self.append(key, &lease[rest]);
+                }
+                if let Some(shared) = handler {
+                    shared.arrive(lease, data);
+                }
+                self.after_feeding(key, is_done);
+            }
+            Err(rejection) => self.refuse_body(key, rejection),
+        }
+    }
+
+    /// The same for what has been assembled before the exchange, or its raw part, began.
+    fn feed_assembled(&mut self, key: Key) {
+        let simd = self.machine.simd();
+        let Some(connection) = self.table.get_mut(key) else { return };
+        let Some(exchange) = &mut connection.exchange else { return };
+        if exchange.body.is_done() {
+            return;
+        }
+        let Some(mut assembly) = connection.assembly.take() else { return };
+        match exchange.body.decode(simd, &mut assembly.bytes) {
+            Ok(decoded) => {
+                let is_done = exchange.body.is_done();
+                if let Some(running) = &exchange.handler {
+                    running.shared.arrive_copied(&assembly.bytes[decoded.data]);
+                }
+                assembly.bytes.drain(..decoded.consumed);
+                if assembly.bytes.is_empty() {
+                    self.recycle(assembly);
+                } else {
+                    connection.assembly = Some(assembly);
+                }
+                self.after_feeding(key, is_done);
+            }
+            Err(rejection) => {
+                self.recycle(assembly);
+                self.refuse_body(key, rejection);
+            }
+        }
+    }
+
+    fn after_feeding(&mut self, key: Key, is_done: bool) {
+        if is_done {
+            return self.end_of_body(key);
+        }
+        let max_request_buffer = self.settings.max_request_buffer;
+        let Some(running) = self.handler(key) else { return };
+        let shared = Rc::clone(&running.shared);
+        shared.wake();
+        if shared.buffered() > max_request_buffer {
+            self.pause(key);
+        }
+        self.rearm(key);
+    }
+
+    /// Stops receiving until what has arrived is taken.
+    pub(super) fn pause(&mut self, key: Key) {
+        let Some(connection) = self.table.get_mut(key) else { return };
+        let is_new = !connection.has(flag::PAUSED);
+        connection.flags |= flag::PAUSED;
+        if is_new && connection.has(flag::RECEIVING) {
+            self.driver.stop_receiving(connection.info.socket(), key);
+        }
+    }
+
+    /// The body is complete, or as complete as it will be.
+    fn end_of_body(&mut self, key: Key) {
+        let Some(connection) = self.table.get_mut(key) else { return };
+        let Some(exchange) = &mut connection.exchange else { return };
+        let trailers = exchange.body.take_trailers();
+        match &mut exchange.handler {
+            Some(running) => {
+                running.shared.end(trailers);
+                running.shared.wake();
+                self.rearm(key);
+            }
+            None => self.after_exchange(key),
+        }
+    }
+
+    /// The body breaks a rule or a limit: nothing that follows on the connection can be trusted.
+    pub(super) fn refuse_body(&mut self, key: Key, rejection: Rejection) {
+        self.server.note_rejection(rejection, b"");
+        let reason = match rejection {
+            Rejection::BodyTimeout => EndReason::RequestBodyTimeout,
+            _ => EndReason::InvalidRequest,
+        };
+        let Some(connection) = self.table.get_mut(key) else { return };
+        connection.reason = reason;
+        let Some(exchange) = &mut connection.exchange else { return };
+        match &exchange.handler {
+            // It is told, and may still answer.
+            Some(running) => {
+                let shared = Rc::clone(&running.shared);
+                shared.reject(rejection);
+                shared.wake();
+                self.pause(key);
+                self.rearm(key);
+            }
+            None => self.close_after_send(key, reason),
+        }
+    }
+
+    /// The peer has shut down its sending side during an exchange.
+    pub(super) fn exchange_eof(&mut self, key: Key) {
+        let Some(connection) = self.table.get_mut(key) else { return };
+        let Some(exchange) = &mut connection.exchange else { return };
+        if exchange.body.is_raw() {
+            return self.end_of_body(key);
+        }
+        if exchange.body.is_done() {
+            return;
+        }
+        match &exchange.handler {
+            Some(running) => {
+                let shared = Rc::clone(&running.shared);
+                shared.break_off(ExchangeError::UnexpectedEnd);
+                shared.wake();
+                self.rearm(key);
+            }
+            None => self.close_after_send(key, EndReason::UnexpectedEndOfRequest),
+        }
+    }
+
+    /// A deadline of the exchange's has passed, and it was not a send's. Returns whether that was so.
+    pub(super) fn expire_exchange(&mut self, key: Key) -> bool {
+        let now = self.driver.now().millis;
+        let keep_alive = self.settings.keep_alive_millis;
+        let Some(connection) = self.table.get_mut(key) else { return false };
+        let Some(exchange) = &connection.exchange else { return false };
+        if exchange.deadline(keep_alive) > now {
+            return false;
+        }
+        if exchange.handler.is_some() {
+            self.refuse_body(key, Rejection::BodyTimeout);
+        } else {
+            self.close_after_send(key, EndReason::BodyDrainTimeout);
+        }
+        true
+    }
+
+    /// Closes, once what is being sent is sent.
+    fn close_after_send(&mut self, key: Key, reason: EndReason) {
+        let Some(connection) = self.table.get_mut(key) else { return };
+        let exchange = connection.exchange.take();
+        if connection.has(flag::SENDING) {
+            connection.flags |= flag::LAST;
+            connection.reason = reason;
+            self.rearm(key);
+        } else {
+            self.close(key, reason);
+        }
+        drop(exchange);
+    }
+
+    /// The handler has ended and everything that it wrote is sent.
+    fn exchange_over(&mut self, key: Key) {
+        let now = self.driver.now().millis;
+        let is_draining = self.server.common.draining.get();
+        let Some(connection) = self.table.get_mut(key) else { return };
+        let Some(exchange) = &mut connection.exchange else { return };
+        let Some(Running { shared, .. }) = exchange.handler.take() else { return };
+        let (is_raw, closes) = (shared.is_raw(), shared.closes());
+        let is_refused = shared.state.borrow().rejection.is_some();
+        shared.break_off(ExchangeError::Disconnected);
+        let closing = match connection.requests_left {
+            _ if is_raw => Some(EndReason::UpgradedClosed),
+            _ if is_refused => Some(connection.reason),
+            _ if !closes => None,
+            _ if is_draining => Some(EndReason::ShuttingDown),
+            0 => Some(EndReason::RequestLimitReached),
+            _ if now >= connection.expires => Some(EndReason::LifetimeReached),
+            _ => Some(EndReason::ClosedAfterResponse),
+        };
+        if let Some(reason) = closing {
+            connection.exchange = None;
+            return self.close(key, reason);
+        }
+        if exchange.body.is_done() {
+            return self.after_exchange(key);
+        }
+        if connection.flags & flag::EOF != 0 {
+            return self.end(key, EndReason::UnexpectedEndOfRequest);
+        }
+        exchange.drain_by = now + DRAIN_MILLIS;
+        self.unpause(key);
+        self.rearm(key);
+    }
+
+    fn unpause(&mut self, key: Key) {
+        let Some(connection) = self.table.get_mut(key) else { return };
+        if connection.has(flag::PAUSED) {
+            connection.flags &= !flag::PAUSED;
+            self.receive(key);
+        }
+    }
+
+    /// The exchange is over, its request used up: what follows is the next one.
+    fn after_exchange(&mut self, key: Key) {
+        let now = self.driver.now().millis;
+        let Some(connection) = self.table.get_mut(key) else { return };
+        connection.exchange = None;
+        if let Some(assembly) = &mut connection.assembly {
+            assembly.since = now;
+        }
+        if !connection.has(flag::SENDING) {
+            self.after_send(key);
+        }
+        let Some(connection) = self.table.get(key) else { return };
+        if connection.phase == Phase::Open && connection.exchange.is_none() {
+            if connection.assembly.is_none() {
+                self.unpause(key);
+            }
+            self.rearm(key);
+        }
+    }
+
+    /// Drops a handler whose connection is gone; it is told by its task being dropped.
+    pub(super) fn drop_exchange(exchange: Option<Box<Exchange>>) {
+        let Some(running) = exchange.and_then(|exchange| exchange.handler) else { return };
+        running.shared.info.detach();
+        running.shared.break_off(ExchangeError::Disconnected);
+        running.shared.discard();
+        if let Some(task) = running.task {
+            drop_task(task);
+        }
+    }
+}
+
+impl Exchange {
+    fn is_refused(&self) -> bool {
+        self.handler.as_ref().is_some_and(|running| running.shared.state.borrow().rejection.is_some())
+    }
+}
+
+/// Drops a task. What it holds may panic as it goes, which must not take the worker along.
+fn drop_task(task: Task) {
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(task))) {
+        std::mem::forget(panic);
+    }
+}
