@@ -38,6 +38,20 @@ pub use host::{App, CpuList, DriverChoice, Limits, Options, Server, StartError};
 pub use http::{Body, Exchange, ExchangeError, Method, Request, Response, Version};
 pub use proto::{FieldError, MinDataRate};
 
+/// What fuzz targets call; nothing for users.
+#[cfg(fuzzing)]
+pub mod fuzz {
+    /// Any bytes as requests of a machine.
+    pub fn machine(data: &[u8]) {
+        crate::proto::h1::fuzz::compare(data);
+    }
+
+    /// Any bytes as a script of peers, kernel and time.
+    pub fn connections(data: &[u8]) {
+        crate::conn::fuzz::play(data);
+    }
+}
+
 /// The result of starting and running a server.
 pub type Result<T, E = StartError> = std::result::Result<T, E>;
 

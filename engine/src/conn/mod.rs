@@ -8,7 +8,11 @@
 
 mod closing;
 mod exchange;
+#[cfg(fuzzing)]
+pub(crate) mod fuzz;
 mod gate;
+#[cfg(any(test, fuzzing))]
+mod harness;
 mod mailbox;
 mod outbox;
 mod reading;
@@ -20,8 +24,10 @@ mod tests;
 mod timing;
 mod writing;
 
+use std::any::Any;
 use std::cell::{Cell, OnceCell};
 use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 
 use peregrine_pool::Spare;
@@ -78,6 +84,13 @@ impl Streaming {
     fn failed() -> Self {
         let task = Box::pin(async { Err(String::from("it panicked")) });
         Self { task, min_response_rate: None }
+    }
+}
+
+/// Drops what a handler has panicked with, which may panic as it goes.
+fn drop_panic(panic: Box<dyn Any + Send>) {
+    if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
+        std::mem::forget(again);
     }
 }
 

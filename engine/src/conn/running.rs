@@ -14,7 +14,7 @@ use peregrine_pool::{Key, Lease};
 use super::exchange::Progress;
 use super::mailbox::TaskWaker;
 use super::timing::NEVER;
-use super::{Connections, EndReason, ExchangeError, Phase, Service, Shared, Task, flag};
+use super::{Connections, EndReason, ExchangeError, Phase, Service, Shared, Task, drop_panic, flag};
 use crate::driver::Driver;
 use crate::proto::h1::BodyDecoder;
 use crate::proto::{Rate, Rejection};
@@ -160,8 +160,7 @@ impl<D: Driver, S: Service> Connections<D, S> {
                     Some(outcome.map_err(Some))
                 }
                 Err(panic) => {
-                    // What was panicked with may panic again when dropped.
-                    std::mem::forget(panic);
+                    drop_panic(panic);
                     drop_task(task);
                     self.server.counters.panics += 1;
                     Some(Err(None))
@@ -563,6 +562,6 @@ impl Exchange {
 /// Drops a task. What it holds may panic as it goes, which must not take the worker along.
 fn drop_task(task: Task) {
     if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(task))) {
-        std::mem::forget(panic);
+        drop_panic(panic);
     }
 }

@@ -12,7 +12,7 @@ use peregrine_pool::{Blocks, Lease, Payload};
 
 use super::exchange::{CONTINUE, Common, Opening};
 use super::running::{Exchange, Running};
-use super::{Admission, ConnectionInfo, Counters, EndReason, Service, Shared, Streaming};
+use super::{Admission, ConnectionInfo, Counters, EndReason, Service, Shared, Streaming, drop_panic};
 use crate::proto::h1::{Finished, Machine, Progress, ResponseWriter, Terms};
 use crate::proto::{Rejection, RequestParts};
 use crate::telemetry;
@@ -267,8 +267,7 @@ impl<S: Service> Server<S> {
                 return Answered::Streams;
             }
             Err(panic) => {
-                // What was panicked with may panic again when dropped.
-                std::mem::forget(panic);
+                drop_panic(panic);
                 response.reset();
                 response.set_status(500).expect("a final status");
                 response.close();
@@ -314,7 +313,7 @@ impl<S: Service> Server<S> {
         let handed = Rc::clone(&shared);
         let called = catch_unwind(AssertUnwindSafe(|| service.stream(&request, handed)));
         let Streaming { task, min_response_rate } = called.unwrap_or_else(|panic| {
-            std::mem::forget(panic);
+            drop_panic(panic);
             self.counters.panics += 1;
             Streaming::failed()
         });

@@ -125,7 +125,7 @@ impl<D: Driver, S: Service> Connections<D, S> {
         }
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(crate) fn counters(&self) -> &Counters {
         &self.server.counters
     }

@@ -21,7 +21,7 @@ mod bufring;
 mod contract;
 pub(crate) mod epoll;
 pub(crate) mod op;
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 pub(crate) mod sim;
 pub(crate) mod timer;
 pub(crate) mod uring;

@@ -2,6 +2,8 @@
 
 mod body;
 mod encoder;
+#[cfg(fuzzing)]
+pub(crate) mod fuzz;
 pub(crate) mod machine;
 pub(crate) mod response;
 
