@@ -94,6 +94,7 @@ impl<D: Driver, S: Service> Connections<D, S> {
             self.serve_assembly(key);
             return;
         }
+        debug_assert!(!self.machine.is_started(), "another connection's request is in the machine");
         let bytes = &mut lease[..len];
         let quota = Quota { left: &mut connection.requests_left, is_expired: now >= connection.expires };
         let served = self.server.serve(&connection.info, quota, &mut self.machine, bytes);
@@ -131,7 +132,7 @@ impl<D: Driver, S: Service> Connections<D, S> {
                 EndReason::TooManyConnections => Rejection::TooManyConnections,
                 _ => Rejection::TooManyConnectionsOfAddress,
             };
-            self.answer_refusal(key, rejection, reason);
+            self.refuse(key, rejection, reason);
         }
     }
 
@@ -339,10 +340,6 @@ impl<D: Driver, S: Service> Connections<D, S> {
         let told = self.table.get(key).and_then(|connection| connection.assembly.as_ref());
         let told = told.map_or(&[][..], |assembly| &assembly.bytes);
         self.server.note_rejection(rejection, told);
-        self.answer_refusal(key, rejection, reason);
-    }
-
-    fn answer_refusal(&mut self, key: Key, rejection: Rejection, reason: EndReason) {
         let Some(connection) = self.table.get_mut(key) else { return };
         let assembly = connection.assembly.take();
         if let Some(assembly) = assembly {

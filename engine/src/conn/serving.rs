@@ -149,7 +149,10 @@ impl<S: Service> Server<S> {
                     match self.answer(outgoing, info, &mut quota, machine, &rest[..consumed]) {
                         Answered::Yes => {}
                         Answered::Streams => return (served, Stop::Stream),
-                        Answered::NoMemory => return (bytes.len(), Stop::Last),
+                        Answered::NoMemory => {
+                            machine.reset();
+                            return (bytes.len(), Stop::Last);
+                        }
                     }
                     machine.reset();
                     served += consumed;
@@ -217,7 +220,11 @@ impl<S: Service> Server<S> {
                 quota.is_expired |= machine.take_expectation(bytes.len());
                 let answered = self.answer(outgoing, info, quota, machine, &bytes[..head_bytes]);
                 debug_assert!(answered != Answered::Streams, "nobody wants the body");
-                Ok(Some(if outgoing.last.is_some() { Stop::Last } else { Stop::Drain }))
+                if outgoing.last.is_none() {
+                    return Ok(Some(Stop::Drain));
+                }
+                machine.reset();
+                Ok(Some(Stop::Last))
             }
         }
     }

@@ -73,6 +73,7 @@ pub(crate) struct Response {
     pub(crate) status: u16,
     fields: Vec<(String, String)>,
     pub(crate) body: Vec<u8>,
+    pub(crate) trailers: Vec<(String, String)>,
 }
 
 impl Response {
@@ -85,7 +86,13 @@ impl Response {
             let (name, value) = line.split_once(": ").unwrap_or_else(|| panic!("no field: {line:?}"));
             (name.to_owned(), value.to_owned())
         };
-        Self { status_line, status, fields: lines.map(field).collect(), body: Vec::new() }
+        Self {
+            status_line,
+            status,
+            fields: lines.map(field).collect(),
+            body: Vec::new(),
+            trailers: Vec::new(),
+        }
     }
 
     /// All values of the fields with this name, in any letter case.
@@ -168,6 +175,40 @@ impl<S: Read + Write> Client<S> {
             response.body = self.take(length);
         }
         response
+    }
+
+    /// The next response, whose body is chunked.
+    #[track_caller]
+    pub(crate) fn receive_stream(&mut self) -> Response {
+        let mut response = self.receive_head();
+        assert_eq!(response.field("Transfer-Encoding"), Some("chunked"));
+        loop {
+            let size = self.take_line();
+            let size = usize::from_str_radix(&size, 16).unwrap_or_else(|_| panic!("no chunk size: {size:?}"));
+            if size == 0 {
+                break;
+            }
+            response.body.extend_from_slice(&self.take(size));
+            assert_eq!(self.take(2), b"\r\n");
+        }
+        loop {
+            let line = self.take_line();
+            let Some((name, value)) = line.split_once(": ") else {
+                assert_eq!(line, "", "no trailer");
+                return response;
+            };
+            response.trailers.push((name.to_owned(), value.to_owned()));
+        }
+    }
+
+    #[track_caller]
+    fn take_line(&mut self) -> String {
+        let mut line = Vec::new();
+        while !line.ends_with(b"\r\n") {
+            line.extend_from_slice(&self.take(1));
+        }
+        line.truncate(line.len() - 2);
+        String::from_utf8(line).expect("a line of text")
     }
 
     /// The next response as far as its head goes: all there is of one to HEAD.

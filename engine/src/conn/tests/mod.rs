@@ -1,5 +1,6 @@
 //! Connections on the simulated kernel: whatever it does, answers are right and nothing leaks.
 
+mod reasons;
 mod streaming;
 
 use std::sync::Arc;

@@ -207,6 +207,19 @@ fn an_unwanted_body_is_answered_at_the_head_and_drained() {
 }
 
 #[test]
+fn an_unwanted_body_on_a_last_request_leaves_nothing_behind_for_others() {
+    let mut harness = Harness::new(0, Faults::NONE);
+    let (peer, other) = (harness.connect(), harness.connect());
+    peer.send(b"POST /unwanted HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 9\r\n\r\n");
+    harness.turn_until("the end", |_| peer.saw_eof());
+    other.send(GET_A);
+    other.shutdown();
+    peer.close();
+    harness.assert_nothing_left();
+    assert_eq!(responses(&other.received()), [(200, b"GET /a ".to_vec())]);
+}
+
+#[test]
 fn rfc9110_10_1_1_continue_is_sent_on_the_first_read_only() {
     let head = |path: &str| {
         format!("POST {path} HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n")
