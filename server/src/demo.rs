@@ -18,6 +18,9 @@ pub(crate) fn map(app: &mut App) {
     app.get("/json", json);
     app.get("/users/{id}", user);
     app.post("/echo", echo);
+    app.stream(Method::Post, "/upload", upload);
+    app.limits_for("/upload", |limits| limits.max_request_body_size = None);
+    app.stream(Method::Get, "/download/{bytes}", download);
 }
 
 fn welcome(_: &Request, response: &mut Response) {
@@ -43,4 +46,31 @@ fn echo(request: &Request, response: &mut Response) {
         response.field("Content-Type", content_type);
     }
     response.bytes(request.body());
+}
+
+/// Counts a body of any size as it comes.
+async fn upload(mut exchange: Exchange) -> Result<(), ExchangeError> {
+    let mut bytes = 0;
+    while let Some(chunk) = exchange.body().read().await? {
+        bytes += chunk.len() as u64;
+    }
+    exchange.respond(|response| response.text(&format!("{bytes} bytes")))
+}
+
+/// Sends so many bytes, in chunks that are not copied.
+async fn download(mut exchange: Exchange) -> Result<(), ExchangeError> {
+    static PIECE: [u8; 64 * 1024] = [b'.'; 64 * 1024];
+    let Some(mut left) = exchange.request().param("bytes").and_then(|bytes| bytes.parse::<usize>().ok())
+    else {
+        return exchange.respond(|response| response.status(400).text("write a number of bytes"));
+    };
+    let mut stream = exchange.start(|head| {
+        head.field("Content-Type", "text/plain; charset=utf-8");
+    })?;
+    while left > 0 {
+        let piece = left.min(PIECE.len());
+        stream.send(&PIECE[..piece]).await?;
+        left -= piece;
+    }
+    stream.finish()
 }
