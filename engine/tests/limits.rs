@@ -146,7 +146,7 @@ fn max_buffered_bodies_size() {
     clients.iter_mut().for_each(|client| client.send(post("/", 900_000, &vec![b'x'; 600_000])));
     let refused = await_some("a refusal", || {
         clients.iter_mut().position(|client| {
-            let timeout = Some(std::time::Duration::from_millis(20));
+            let timeout = Some(Duration::from_millis(20));
             client.stream.set_read_timeout(timeout).expect("an open socket");
             client.stream.peek(&mut [0]).is_ok_and(|len| len > 0)
         })

@@ -14,7 +14,7 @@ use crate::driver::{Driver, Received, SendBuffer};
 use crate::proto::Rejection;
 use crate::proto::h1::Machine;
 
-/// So many bytes wait for a send before the connection is no longer received from.
+/// So many bytes wait for something else to end, and are worth to be reserved at once.
 const PARKED_BYTES_MAX: usize = 64 * 1024;
 
 /// How an exchange begins that serving has stopped at.
@@ -221,9 +221,9 @@ impl<D: Driver, S: Service> Connections<D, S> {
         assembly.bytes.extend_from_slice(bytes);
         self.charge(&mut assembly);
         let assembly_bytes = assembly.bytes.len();
+        let max = self.max_parked();
         let Some(connection) = self.table.get_mut(key) else { return };
         connection.assembly = Some(assembly);
-        let max = PARKED_BYTES_MAX.min(self.settings.max_request_buffer);
         if must_wait && assembly_bytes > max {
             // Said again should the kernel have missed it the first time.
             if connection.has(flag::RECEIVING) && connection.has(flag::PAUSED) && assembly_bytes > 4 * max {
@@ -291,12 +291,17 @@ impl<D: Driver, S: Service> Connections<D, S> {
         self.resume(key);
     }
 
+    /// So many bytes wait behind a send or an exchange before the connection is no longer received from.
+    pub(super) fn max_parked(&self) -> usize {
+        PARKED_BYTES_MAX.min(self.settings.max_request_buffer)
+    }
+
     /// Receives again once what was parked has been served.
     fn resume(&mut self, key: Key) {
+        let max = self.max_parked();
         let Some(connection) = self.table.get_mut(key) else { return };
         let parked = connection.assembly.as_ref().map_or(0, |assembly| assembly.bytes.len());
         let is_free = !connection.has(flag::SENDING) && connection.exchange.is_none();
-        let max = PARKED_BYTES_MAX.min(self.settings.max_request_buffer);
         if connection.has(flag::PAUSED) && (parked <= max || is_free) {
             connection.flags &= !flag::PAUSED;
             self.receive(key);
@@ -331,6 +336,10 @@ impl<D: Driver, S: Service> Connections<D, S> {
     /// Nothing more will arrive and nothing is being sent.
     pub(super) fn end_of_input(&mut self, key: Key) {
         let Some(connection) = self.table.get(key) else { return };
+        if connection.has(flag::REFUSED) {
+            let reason = connection.reason;
+            return self.end(key, reason);
+        }
         let torn = connection.assembly.as_ref().is_some_and(|assembly| assembly.machine.is_started());
         self.end(key, if torn { EndReason::UnexpectedEndOfRequest } else { EndReason::ClosedByPeer });
     }

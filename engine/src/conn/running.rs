@@ -228,7 +228,7 @@ impl<D: Driver, S: Service> Connections<D, S> {
 
     /// Does what a handler has asked for: sends, receives again, goes on to the next request.
     pub(super) fn pump(&mut self, key: Key) {
-        let max_request_buffer = self.settings.max_request_buffer;
+        let (max_request_buffer, max_parked) = (self.settings.max_request_buffer, self.max_parked());
         let Some(connection) = self.table.get_mut(key) else { return };
         let Some(exchange) = &mut connection.exchange else { return };
         if connection.phase != Phase::Open {
@@ -264,13 +264,11 @@ impl<D: Driver, S: Service> Connections<D, S> {
             }
         }
         let Some(connection) = self.table.get_mut(key) else { return };
-        let Some(exchange) = &mut connection.exchange else { return };
         let is_refused = shared.state.borrow().rejection.is_some();
-        if connection.flags & flag::PAUSED != 0
-            && !exchange.body.is_done()
-            && !is_refused
-            && shared.buffered() <= max_request_buffer / 2
-        {
+        // What is parked behind the exchange has paused it, or what the handler has not read.
+        let parked = connection.assembly.as_ref().map_or(0, |assembly| assembly.bytes.len());
+        let has_room = parked <= max_parked && shared.buffered() <= max_request_buffer / 2;
+        if connection.flags & flag::PAUSED != 0 && has_room && !is_refused {
             connection.flags &= !flag::PAUSED;
             self.receive(key);
         }
@@ -322,11 +320,12 @@ impl<D: Driver, S: Service> Connections<D, S> {
                 let rest = range.start + decoded.consumed..range.end;
                 let data = range.start + decoded.data.start..range.start + decoded.data.end;
                 let is_done = exchange.body.is_done();
-                let handler = exchange.handler.as_ref().map(|running| Rc::clone(&running.shared));
+                let reader = exchange.handler.as_ref().filter(|running| running.task.is_some());
+                let reader = reader.map(|running| Rc::clone(&running.shared));
                 if !rest.is_empty() {
                     self.append(key, &lease[rest]);
                 }
-                if let Some(shared) = handler {
+                if let Some(shared) = reader {
                     shared.arrive(lease, data);
                 }
                 self.after_feeding(key, is_done);
