@@ -1,0 +1,330 @@
+//! The attacks, each with what the server must make of it.
+
+use std::time::Duration;
+
+use crate::swarm::{End, Finally, Pace, Plan};
+
+/// Memory that any attack may cost, in KiB: buffers that are shared, and what the allocator keeps.
+const COMMON_MEMORY: u64 = 24 * 1024;
+
+/// What the server must make of the hostile connections.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Expected {
+    /// Each of them ends in one of these ways, and some in the first.
+    Ends(&'static [End]),
+    /// It has let go of all of them before they leave.
+    Gone,
+    /// It outlives them.
+    Endurance,
+}
+
+/// One attack.
+#[derive(Clone, Debug)]
+pub(crate) struct Scenario {
+    pub(crate) name: &'static str,
+    pub(crate) plan: Plan,
+    /// Hostile connections at once.
+    pub(crate) connections: usize,
+    /// Each that has ended is followed by another.
+    pub(crate) again: bool,
+    /// How long it lasts at most.
+    pub(crate) time: Duration,
+    pub(crate) expected: Expected,
+    /// Limits of the server, by name; without them the attack would last too long.
+    pub(crate) limits: Vec<(&'static str, &'static str)>,
+    /// The most descriptors that the server may open.
+    pub(crate) descriptors: Option<u32>,
+    /// How far the server's memory may grow, in KiB.
+    pub(crate) memory: u64,
+}
+
+impl Scenario {
+    fn new(name: &'static str, connections: usize, plan: Plan) -> Self {
+        Self {
+            name,
+            plan,
+            connections,
+            again: false,
+            time: Duration::from_secs(4),
+            expected: Expected::Endurance,
+            limits: Vec::new(),
+            descriptors: None,
+            memory: COMMON_MEMORY + connections as u64,
+        }
+    }
+
+    fn again(mut self) -> Self {
+        self.again = true;
+        self
+    }
+
+    fn lasts(mut self, time: Duration) -> Self {
+        self.time = time;
+        self
+    }
+
+    fn ends(mut self, ends: &'static [End]) -> Self {
+        self.expected = Expected::Ends(ends);
+        self
+    }
+
+    fn gone(mut self) -> Self {
+        self.expected = Expected::Gone;
+        self
+    }
+
+    fn limit(mut self, name: &'static str, value: &'static str) -> Self {
+        self.limits.push((name, value));
+        self
+    }
+
+    fn descriptors(mut self, count: u32) -> Self {
+        self.descriptors = Some(count);
+        self
+    }
+
+    /// So much memory for each connection, in KiB.
+    fn memory_each(mut self, kib: u64) -> Self {
+        self.memory = COMMON_MEMORY + self.connections as u64 * kib;
+        self
+    }
+
+    /// So much memory for all of them, in KiB.
+    fn memory_of_all(mut self, kib: u64) -> Self {
+        self.memory = COMMON_MEMORY + kib;
+        self
+    }
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+
+const GET: &str = "GET /plaintext HTTP/1.1\r\nHost: localhost\r\n\r\n";
+/// Asks for three and a half kilobytes.
+const GET_PAGE: &str = "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
+const HEAD_BEGUN: &str = "GET /plaintext HTTP/1.1\r\nHost: localhost\r\n";
+const POST_30_MB: &str = "POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 29000000\r\n\r\n";
+const POST_CHUNKED: &str = "POST /echo HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n";
+const EXPECT: &str =
+    "POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 29000000\r\nExpect: 100-continue\r\n\r\n";
+
+/// How a client of TLS 1.3 begins: the record, the handshake, a version, and no more than that.
+const CLIENT_HELLO: &[u8] = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03";
+
+/// The attacks; with `quick` fewer connections and less time.
+pub(crate) fn all(quick: bool) -> Vec<Scenario> {
+    let many = |count: usize| if quick { count.div_ceil(4) } else { count };
+    let flood = if quick { SECOND } else { SECOND * 3 };
+    let mut all = slow(&many);
+    all.extend(floods(&many, flood));
+    all.extend(endless(&many));
+    all.extend(bodies(&many, flood));
+    all.extend(limits(&many));
+    all
+}
+
+/// Those that take their time.
+fn slow(many: &dyn Fn(usize) -> usize) -> Vec<Scenario> {
+    let dripping = Pace::Drip(1, SECOND);
+    let heads = Plan::new(format!("{HEAD_BEGUN}X-Slow: ")).then("a", 1000, dripping);
+    let first_bytes = Plan::new("").then("GET /plaintext HTTP/1.1", 1, dripping);
+    let bodies = Plan::new(POST_30_MB).then("a".repeat(50), u64::MAX, Pace::Drip(50, SECOND));
+    let pages = Plan::new(GET_PAGE.repeat(2000)).read(Pace::Drip(10, SECOND)).narrow();
+    let mebibyte = "POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4194304\r\n\r\n";
+    let large = Plan::new(mebibyte).then("a".repeat(65536), 64, Pace::Full);
+    vec![
+        Scenario::new("silence", many(2000), Plan::new(""))
+            .limit("keep_alive_timeout", "2s")
+            .ends(&[End::Closed]),
+        Scenario::new("slow first bytes", many(2000), first_bytes)
+            .limit("request_headers_timeout", "2s")
+            .lasts(SECOND * 6)
+            .memory_each(8)
+            .ends(&[End::Refused(408)]),
+        Scenario::new("slow heads", many(2000), heads)
+            .limit("request_headers_timeout", "2s")
+            .lasts(SECOND * 6)
+            .memory_each(8)
+            .ends(&[End::Refused(408)]),
+        Scenario::new("slow bodies", many(500), bodies)
+            .limit("min_request_body_data_rate", "240/2s")
+            .lasts(SECOND * 6)
+            .memory_each(16)
+            .ends(&[End::Refused(408)]),
+        Scenario::new("bodies awaited in vain", many(1000), Plan::new(EXPECT))
+            .limit("min_request_body_data_rate", "240/2s")
+            .lasts(SECOND * 6)
+            .memory_each(16)
+            .ends(&[End::Refused(408)]),
+        Scenario::new("slow readers of many", many(500), pages)
+            .limit("min_response_data_rate", "240/2s")
+            .lasts(SECOND * 10)
+            .memory_each(160)
+            .gone(),
+        Scenario::new("slow readers of much", many(40), large.read(Pace::Drip(10, SECOND)).narrow())
+            .limit("min_response_data_rate", "240/2s")
+            .lasts(SECOND * 10)
+            .memory_each(2 * 4096)
+            .gone(),
+    ]
+}
+
+/// Those that come in numbers.
+fn floods(many: &dyn Fn(usize) -> usize, flood: Duration) -> Vec<Scenario> {
+    let asking = Plan::new(GET);
+    vec![
+        Scenario::new("open and close", 64, Plan::new("").finally(Finally::Close)).again().lasts(flood),
+        Scenario::new("ask and close", 64, asking.clone().finally(Finally::Close)).again().lasts(flood),
+        Scenario::new("open and stay", many(5000), Plan::new("")).lasts(flood).ends(&[End::Open]),
+        Scenario::new("ask and stay", many(5000), asking.clone()).lasts(flood).ends(&[End::Open]),
+        Scenario::new("reset at once", 64, Plan::new("").finally(Finally::Reset)).again().lasts(flood),
+        Scenario::new("reset after asking", 64, asking.finally(Finally::Reset)).again().lasts(flood),
+        Scenario::new(
+            "reset within the answer",
+            64,
+            Plan::new(GET_PAGE.repeat(100))
+                .read(Pace::Drip(100, SECOND))
+                .narrow()
+                .finally(Finally::ResetWithinAnswer),
+        )
+        .again()
+        .lasts(flood)
+        .memory_each(160),
+        Scenario::new(
+            "half closed within a head",
+            many(1000),
+            Plan::new(HEAD_BEGUN).finally(Finally::HalfClose),
+        )
+        .ends(&[End::Closed, End::Refused(400)])
+        .memory_each(8),
+        Scenario::new(
+            "half closed after asking",
+            many(1000),
+            Plan::new(GET.repeat(3)).finally(Finally::HalfClose),
+        )
+        .ends(&[End::Closed]),
+        Scenario::new(
+            "pipelines that nobody reads",
+            many(100),
+            Plan::new("").then(GET.repeat(100), 1000, Pace::Full).read(Pace::Never).narrow(),
+        )
+        .lasts(flood)
+        .memory_each(256),
+        Scenario::new("out of descriptors", 600, Plan::new(GET))
+            .descriptors(256)
+            .lasts(flood)
+            .ends(&[End::Open]),
+    ]
+}
+
+/// Those that do not end, and those that are no HTTP.
+fn endless(many: &dyn Fn(usize) -> usize) -> Vec<Scenario> {
+    let letters = "a".repeat(65536);
+    let refused = |name, plan: Plan, ends| Scenario::new(name, many(200), plan).memory_each(80).ends(ends);
+    vec![
+        refused("garbage", Plan::new(garbage()), &[End::Refused(400)]),
+        refused("a TLS hello", Plan::new(CLIENT_HELLO), &[End::Refused(400)]),
+        refused("endless empty lines", Plan::new("").endlessly("\r\n".repeat(32768)), &[End::Refused(400)]),
+        refused("endless method", Plan::new("").endlessly("A".repeat(65536)), &[End::Refused(400)]),
+        refused("endless request line", Plan::new("GET /").endlessly(letters.clone()), &[End::Refused(414)]),
+        refused(
+            "endless field",
+            Plan::new(format!("{HEAD_BEGUN}X-Long: ")).endlessly(letters.clone()),
+            &[End::Refused(431)],
+        ),
+        refused(
+            "endless fields",
+            Plan::new(HEAD_BEGUN).endlessly("X-Many: a\r\n".repeat(5000)),
+            &[End::Refused(431)],
+        ),
+        refused(
+            "endless trailers",
+            Plan::new(format!("{POST_CHUNKED}0\r\n")).endlessly("X-Many: a\r\n".repeat(5000)),
+            &[End::Refused(431)],
+        ),
+        refused(
+            "endless chunk extension",
+            Plan::new(format!("{POST_CHUNKED}1;")).endlessly(letters),
+            &[End::Refused(400)],
+        ),
+    ]
+}
+
+/// Those with bodies.
+fn bodies(many: &dyn Fn(usize) -> usize, flood: Duration) -> Vec<Scenario> {
+    let part = "a".repeat(65536);
+    let tiny = Plan::new(POST_CHUNKED).endlessly("1\r\na\r\n".repeat(10_000));
+    let held = Plan::new(POST_30_MB).then(part.clone(), 128, Pace::Full);
+    let abandoned = Plan::new(POST_30_MB).then(part.clone(), 32, Pace::Full).finally(Finally::Reset);
+    let extended = format!("{POST_CHUNKED}1;{}\r\na\r\n", "e".repeat(4000));
+    vec![
+        Scenario::new("tiny chunks", many(20), tiny)
+            .limit("max_request_body_size", "1m")
+            .memory_each(2 * 1024)
+            .lasts(SECOND * 10)
+            .ends(&[End::Refused(413)]),
+        Scenario::new("chunks with long extensions", many(20), Plan::new("").endlessly(extended))
+            .lasts(flood),
+        Scenario::new(
+            "bodies announced too large",
+            many(200),
+            Plan::new("POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 31000000\r\n\r\n")
+                .endlessly(part),
+        )
+        .ends(&[End::Refused(413)]),
+        Scenario::new("bodies begun and held", many(40), held).lasts(flood).memory_each(2 * 8 * 1024),
+        Scenario::new("bodies begun and abandoned", 40, abandoned)
+            .again()
+            .lasts(flood)
+            .memory_each(2 * 2 * 1024),
+    ]
+}
+
+/// Those that meet a limit of connections or requests.
+fn limits(many: &dyn Fn(usize) -> usize) -> Vec<Scenario> {
+    let held = Plan::new(POST_30_MB).then("a".repeat(65536), 128, Pace::Full);
+    vec![
+        Scenario::new("more connections than allowed", 600, Plan::new(GET))
+            .limit("max_concurrent_connections", "100")
+            .ends(&[End::Refused(503), End::Open]),
+        Scenario::new("more of one address than allowed", 600, Plan::new(GET))
+            .limit("max_connections_per_address", "100")
+            .ends(&[End::Refused(503), End::Open]),
+        Scenario::new("more requests than allowed", many(100), Plan::new("").endlessly(GET.repeat(10)))
+            .limit("max_requests_per_connection", "1000")
+            .ends(&[End::Closed, End::Reset]),
+        Scenario::new("more bodies than memory", many(100), held)
+            .limit("max_buffered_bodies_size", "64m")
+            .memory_of_all(2 * 64 * 1024)
+            .ends(&[End::Refused(503), End::Open]),
+    ]
+}
+
+/// Bytes without sense, the same ones every time.
+fn garbage() -> Vec<u8> {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 32) as u8
+    };
+    std::iter::repeat_with(next).take(65536).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_quick_is_less() {
+        let (full, quick) = (all(false), all(true));
+        let names: BTreeSet<_> = full.iter().map(|scenario| scenario.name).collect();
+        assert_eq!(names.len(), full.len());
+        for (full, quick) in full.iter().zip(&quick) {
+            assert_eq!(full.name, quick.name);
+            assert!(quick.connections <= full.connections && quick.time <= full.time);
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! What an attack has come to, and whether that is good enough.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::client::Latencies;
+use crate::scenario::{Expected, Scenario};
+use crate::swarm::{End, Tally};
+use crate::target::Holding;
+
+/// A normal client's p99 may be above that before the attack by so much, in milliseconds.
+const HARM: f64 = 250.0;
+/// What may stay after an attack, in KiB: buffers that are kept for the next one, and the allocator's.
+const KEPT_MEMORY: u64 = 8 * 1024;
+
+/// What was seen of one attack.
+#[derive(Debug)]
+pub(crate) struct Seen {
+    pub(crate) before: Holding,
+    pub(crate) most: Holding,
+    /// When the attack ended and the hostile connections were still there.
+    pub(crate) last: Holding,
+    /// When they had gone.
+    pub(crate) after: Holding,
+    pub(crate) calm: Latencies,
+    pub(crate) normal: Latencies,
+    pub(crate) tally: Tally,
+    /// How the server is afterwards.
+    pub(crate) alive: Result<Duration, String>,
+}
+
+impl Seen {
+    /// Whether what the server holds is what it held before the attack, or almost.
+    pub(crate) fn has_recovered(before: &Holding, now: &Holding) -> bool {
+        now.descriptors <= before.descriptors && now.memory <= before.memory + KEPT_MEMORY
+    }
+
+    /// Everything that is not as it must be.
+    pub(crate) fn complaints(&self, scenario: &Scenario) -> Vec<String> {
+        let mut complaints = Vec::new();
+        let mut demand = |holds: bool, complaint: String| {
+            if !holds {
+                complaints.push(complaint);
+            }
+        };
+        if let Err(error) = &self.alive {
+            demand(false, format!("the server does not answer: {error}"));
+        }
+        let grown = self.most.memory.saturating_sub(self.before.memory);
+        demand(
+            grown <= scenario.memory,
+            format!("memory grew by {}, more than {}", Mib(grown), Mib(scenario.memory)),
+        );
+        let kept = self.after.memory.saturating_sub(self.before.memory);
+        demand(kept <= KEPT_MEMORY, format!("{} of memory are kept", Mib(kept)));
+        demand(
+            self.after.descriptors <= self.before.descriptors,
+            format!("{} descriptors were open, {} are left", self.before.descriptors, self.after.descriptors),
+        );
+        demand(
+            self.normal.failures.is_empty(),
+            format!(
+                "{} normal requests failed, the first: {}",
+                self.normal.failures.len(),
+                self.normal.failures.first().map_or("", String::as_str)
+            ),
+        );
+        demand(self.normal.answered() > 0, "no normal request was answered".into());
+        let bound = HARM + self.calm.quantile(0.99);
+        demand(self.normal.quantile(0.99) <= bound, format!("normal p99 above {bound:.0} ms"));
+        match scenario.expected {
+            Expected::Ends(ends) => {
+                let wrong = self.tally.ends().any(|end| !ends.contains(&end));
+                let expected: Vec<_> = ends.iter().map(End::to_string).collect();
+                demand(
+                    !wrong && self.tally.count(ends[0]) > 0,
+                    format!("hostile connections should have ended with {}", expected.join(" or ")),
+                );
+            }
+            Expected::Gone => {
+                let held = self.last.descriptors.saturating_sub(self.before.descriptors);
+                demand(held == 0, format!("{held} hostile connections are still served"));
+            }
+            Expected::Endurance => {}
+        }
+        complaints
+    }
+}
+
+impl fmt::Display for Seen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { before, most, after, normal, tally, .. } = self;
+        let above = |memory: u64| Mib(memory.saturating_sub(before.memory));
+        write!(f, "memory +{}, after +{}; ", above(most.memory), above(after.memory))?;
+        write!(
+            f,
+            "descriptors {}, at most {}, after {}; ",
+            before.descriptors, most.descriptors, after.descriptors
+        )?;
+        let [p50, p99, max] = [0.5, 0.99, 1.0].map(|quantile| normal.quantile(quantile));
+        write!(f, "normal p50 {p50:.1} p99 {p99:.1} max {max:.1} ms; ")?;
+        write!(f, "hostile: {tally}")
+    }
+}
+
+/// KiB, shown in MiB.
+struct Mib(u64);
+
+impl fmt::Display for Mib {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.1} MiB", self.0 as f64 / 1024.0)
+    }
+}
