@@ -72,9 +72,20 @@ impl Client {
     }
 }
 
-/// Whether the server answers a new connection within this time.
-pub(crate) fn answers(address: SocketAddr, within: Duration) -> Result<()> {
-    ask(&mut connect(address, within)?).map(|_| ())
+/// Asks over new connections until one of them is answered.
+///
+/// # Errors
+/// That of the last attempt within this time.
+pub(crate) fn await_answer(address: SocketAddr, within: Duration) -> Result<()> {
+    let end = Instant::now() + within;
+    loop {
+        let left = end.saturating_duration_since(Instant::now()).max(REST);
+        match connect(address, left).and_then(|mut stream| ask(&mut stream)) {
+            Ok(_) => return Ok(()),
+            Err(error) if Instant::now() >= end => return Err(error),
+            Err(_) => sleep(REST),
+        }
+    }
 }
 
 fn connect(address: SocketAddr, patience: Duration) -> Result<TcpStream> {

@@ -108,7 +108,7 @@ fn run(options: &Options) -> Result<ExitCode> {
                 skipped += 1;
             }
             Ok(target) => {
-                let seen = attack(scenario, target)?;
+                let seen = attack(scenario, target, options)?;
                 let complaints = seen.complaints(scenario);
                 println!("{}  {name}  {seen}", if complaints.is_empty() { "PASS  " } else { "FAIL  " });
                 complaints.iter().for_each(|complaint| println!("        {complaint}"));
@@ -121,10 +121,10 @@ fn run(options: &Options) -> Result<ExitCode> {
     Ok(if failed == 0 && passed > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn attack(scenario: &Scenario, mut target: Target) -> Result<Seen> {
+fn attack(scenario: &Scenario, mut target: Target, options: &Options) -> Result<Seen> {
     let (pid, address) = (target.pid(), target.address);
     let mut client = Client::connect(address)?;
-    let calm_end = Instant::now() + CALM;
+    let calm_end = Instant::now() + if options.quick { CALM / 2 } else { CALM };
     let calm = client.ask_while(|| Instant::now() < calm_end);
     let before = Holding::of(pid)?;
 
@@ -142,19 +142,18 @@ fn attack(scenario: &Scenario, mut target: Target) -> Result<Seen> {
     let tally = swarm.end();
 
     let start = Instant::now();
-    let alive = client::answers(address, ANSWER).map(|()| start.elapsed());
-    let alive = target.check().and(alive).map_err(|error| error.to_string());
-    let mut after = last.as_ref().map_or(before, |last| *last);
-    while start.elapsed() < RECOVERY {
-        match Holding::of(pid) {
-            Ok(now) => after = now,
-            Err(_) => break,
-        }
-        if Seen::has_recovered(&before, &after) {
+    let alive = target.check().and_then(|()| client::await_answer(address, ANSWER));
+    let alive = alive.map_err(|error| error.to_string());
+    let may_keep = before.memory + scenario.may_keep(options.workers);
+    let mut after = before;
+    while let Ok(now) = Holding::of(pid) {
+        after = now;
+        let has_recovered = now.descriptors <= before.descriptors && now.memory <= may_keep;
+        if has_recovered || start.elapsed() > RECOVERY {
             break;
         }
         sleep(LOOK);
     }
     let last = last.unwrap_or_default();
-    Ok(Seen { before, most, last, after, calm, normal, tally, alive })
+    Ok(Seen { before, most, last, after, calm, normal, tally, alive, workers: options.workers })
 }

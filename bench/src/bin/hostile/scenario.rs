@@ -4,8 +4,11 @@ use std::time::Duration;
 
 use crate::swarm::{End, Finally, Pace, Plan};
 
-/// Memory that any attack may cost, in KiB: buffers that are shared, and what the allocator keeps.
-const COMMON_MEMORY: u64 = 24 * 1024;
+/// Memory that any attack may cost and that may stay, in KiB: buffers that are kept for the next request, and what
+/// the allocator keeps.
+const COMMON_MEMORY: u64 = 8 * 1024;
+/// The receive blocks of a worker, in KiB. They stay for as long as there is any connection.
+const POOL_MEMORY: u64 = 17 * 1024;
 
 /// What the server must make of the hostile connections.
 #[derive(Clone, Copy, Debug)]
@@ -34,8 +37,10 @@ pub(crate) struct Scenario {
     pub(crate) limits: Vec<(&'static str, &'static str)>,
     /// The most descriptors that the server may open.
     pub(crate) descriptors: Option<u32>,
-    /// How far the server's memory may grow, in KiB.
-    pub(crate) memory: u64,
+    /// Memory that each connection may cost, in KiB.
+    pub(crate) memory_each: u64,
+    /// So much arrives at once that all receive blocks are in use.
+    pub(crate) fills_pools: bool,
 }
 
 impl Scenario {
@@ -49,8 +54,19 @@ impl Scenario {
             expected: Expected::Endurance,
             limits: Vec::new(),
             descriptors: None,
-            memory: COMMON_MEMORY + connections as u64,
+            memory_each: 1,
+            fills_pools: false,
         }
+    }
+
+    /// How far the server's memory may grow, in KiB.
+    pub(crate) fn may_grow(&self, workers: usize) -> u64 {
+        self.may_keep(workers) + self.connections as u64 * self.memory_each
+    }
+
+    /// How much of it may stay, in KiB.
+    pub(crate) fn may_keep(&self, workers: usize) -> u64 {
+        COMMON_MEMORY + if self.fills_pools { POOL_MEMORY * workers as u64 } else { 0 }
     }
 
     fn again(mut self) -> Self {
@@ -83,15 +99,13 @@ impl Scenario {
         self
     }
 
-    /// So much memory for each connection, in KiB.
     fn memory_each(mut self, kib: u64) -> Self {
-        self.memory = COMMON_MEMORY + self.connections as u64 * kib;
+        self.memory_each = kib;
         self
     }
 
-    /// So much memory for all of them, in KiB.
-    fn memory_of_all(mut self, kib: u64) -> Self {
-        self.memory = COMMON_MEMORY + kib;
+    fn fills_pools(mut self) -> Self {
+        self.fills_pools = true;
         self
     }
 }
@@ -102,12 +116,12 @@ const GET: &str = "GET /plaintext HTTP/1.1\r\nHost: localhost\r\n\r\n";
 /// Asks for three and a half kilobytes.
 const GET_PAGE: &str = "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
 const HEAD_BEGUN: &str = "GET /plaintext HTTP/1.1\r\nHost: localhost\r\n";
-const POST_30_MB: &str = "POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 29000000\r\n\r\n";
+const POST_29_MB: &str = "POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 29000000\r\n\r\n";
 const POST_CHUNKED: &str = "POST /echo HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n";
 const EXPECT: &str =
     "POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 29000000\r\nExpect: 100-continue\r\n\r\n";
 
-/// How a client of TLS 1.3 begins: the record, the handshake, a version, and no more than that.
+/// How a client of TLS begins: the heads of its record and of its handshake.
 const CLIENT_HELLO: &[u8] = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03";
 
 /// The attacks; with `quick` fewer connections and less time.
@@ -116,9 +130,9 @@ pub(crate) fn all(quick: bool) -> Vec<Scenario> {
     let flood = if quick { SECOND } else { SECOND * 3 };
     let mut all = slow(&many);
     all.extend(floods(&many, flood));
-    all.extend(endless(&many));
+    all.extend(endless(&many, flood));
     all.extend(bodies(&many, flood));
-    all.extend(limits(&many));
+    all.extend(limits(flood));
     all
 }
 
@@ -127,7 +141,7 @@ fn slow(many: &dyn Fn(usize) -> usize) -> Vec<Scenario> {
     let dripping = Pace::Drip(1, SECOND);
     let heads = Plan::new(format!("{HEAD_BEGUN}X-Slow: ")).then("a", 1000, dripping);
     let first_bytes = Plan::new("").then("GET /plaintext HTTP/1.1", 1, dripping);
-    let bodies = Plan::new(POST_30_MB).then("a".repeat(50), u64::MAX, Pace::Drip(50, SECOND));
+    let bodies = Plan::new(POST_29_MB).then("a".repeat(50), u64::MAX, Pace::Drip(50, SECOND));
     let pages = Plan::new(GET_PAGE.repeat(2000)).read(Pace::Drip(10, SECOND)).narrow();
     let mebibyte = "POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4194304\r\n\r\n";
     let large = Plan::new(mebibyte).then("a".repeat(65536), 64, Pace::Full);
@@ -171,74 +185,54 @@ fn slow(many: &dyn Fn(usize) -> usize) -> Vec<Scenario> {
 /// Those that come in numbers.
 fn floods(many: &dyn Fn(usize) -> usize, flood: Duration) -> Vec<Scenario> {
     let asking = Plan::new(GET);
+    let torn = Plan::new(HEAD_BEGUN);
+    let pages = Plan::new(GET_PAGE.repeat(100)).read(Pace::Drip(100, SECOND)).narrow();
+    let pipelines = Plan::new("").then(GET.repeat(100), 1000, Pace::Full);
+    let endless = |name, plan| Scenario::new(name, 64, plan).again().lasts(flood);
     vec![
-        Scenario::new("open and close", 64, Plan::new("").finally(Finally::Close)).again().lasts(flood),
-        Scenario::new("ask and close", 64, asking.clone().finally(Finally::Close)).again().lasts(flood),
+        endless("open and close", Plan::new("").finally(Finally::Close)),
+        endless("ask and close", asking.clone().finally(Finally::Close)),
+        endless("reset at once", Plan::new("").finally(Finally::Reset)),
+        endless("reset within a head", torn.clone().finally(Finally::Reset)),
+        endless("reset after asking", asking.clone().finally(Finally::Reset)),
+        endless("reset within the answer", pages.finally(Finally::ResetWithinAnswer)).memory_each(160),
+        endless("half closed within a head", torn.finally(Finally::HalfClose))
+            .ends(&[End::Closed, End::Refused(400)]),
+        endless("half closed after asking", Plan::new(GET.repeat(3)).finally(Finally::HalfClose))
+            .ends(&[End::Closed]),
         Scenario::new("open and stay", many(5000), Plan::new("")).lasts(flood).ends(&[End::Open]),
         Scenario::new("ask and stay", many(5000), asking.clone()).lasts(flood).ends(&[End::Open]),
-        Scenario::new("reset at once", 64, Plan::new("").finally(Finally::Reset)).again().lasts(flood),
-        Scenario::new("reset after asking", 64, asking.finally(Finally::Reset)).again().lasts(flood),
-        Scenario::new(
-            "reset within the answer",
-            64,
-            Plan::new(GET_PAGE.repeat(100))
-                .read(Pace::Drip(100, SECOND))
-                .narrow()
-                .finally(Finally::ResetWithinAnswer),
-        )
-        .again()
-        .lasts(flood)
-        .memory_each(160),
-        Scenario::new(
-            "half closed within a head",
-            many(1000),
-            Plan::new(HEAD_BEGUN).finally(Finally::HalfClose),
-        )
-        .ends(&[End::Closed, End::Refused(400)])
-        .memory_each(8),
-        Scenario::new(
-            "half closed after asking",
-            many(1000),
-            Plan::new(GET.repeat(3)).finally(Finally::HalfClose),
-        )
-        .ends(&[End::Closed]),
-        Scenario::new(
-            "pipelines that nobody reads",
-            many(100),
-            Plan::new("").then(GET.repeat(100), 1000, Pace::Full).read(Pace::Never).narrow(),
-        )
-        .lasts(flood)
-        .memory_each(256),
-        Scenario::new("out of descriptors", 600, Plan::new(GET))
-            .descriptors(256)
+        Scenario::new("out of descriptors", 600, asking).descriptors(256).lasts(flood).ends(&[End::Open]),
+        Scenario::new("pipelines that nobody reads", many(1000), pipelines.read(Pace::Never).narrow())
             .lasts(flood)
-            .ends(&[End::Open]),
+            .memory_each(256)
+            .fills_pools(),
     ]
 }
 
 /// Those that do not end, and those that are no HTTP.
-fn endless(many: &dyn Fn(usize) -> usize) -> Vec<Scenario> {
+fn endless(many: &dyn Fn(usize) -> usize, flood: Duration) -> Vec<Scenario> {
     let letters = "a".repeat(65536);
-    let refused = |name, plan: Plan, ends| Scenario::new(name, many(200), plan).memory_each(80).ends(ends);
+    let fields = "X-Many: a\r\n".repeat(5000);
+    let refused = |name, plan: Plan, ends| {
+        Scenario::new(name, many(200), plan).again().lasts(flood).memory_each(80).fills_pools().ends(ends)
+    };
+    let ignored = Plan::new("").endlessly(letters.clone()).read(Pace::Never);
     vec![
         refused("garbage", Plan::new(garbage()), &[End::Refused(400)]),
         refused("a TLS hello", Plan::new(CLIENT_HELLO), &[End::Refused(400)]),
         refused("endless empty lines", Plan::new("").endlessly("\r\n".repeat(32768)), &[End::Refused(400)]),
-        refused("endless method", Plan::new("").endlessly("A".repeat(65536)), &[End::Refused(400)]),
+        refused("endless method", Plan::new("").endlessly(letters.clone()), &[End::Refused(414)]),
         refused("endless request line", Plan::new("GET /").endlessly(letters.clone()), &[End::Refused(414)]),
         refused(
             "endless field",
             Plan::new(format!("{HEAD_BEGUN}X-Long: ")).endlessly(letters.clone()),
             &[End::Refused(431)],
         ),
-        refused(
-            "endless fields",
-            Plan::new(HEAD_BEGUN).endlessly("X-Many: a\r\n".repeat(5000)),
-            &[End::Refused(431)],
-        ),
+        refused("endless fields", Plan::new(HEAD_BEGUN).endlessly(fields.clone()), &[End::Refused(431)]),
         refused(
             "endless trailers",
-            Plan::new(format!("{POST_CHUNKED}0\r\n")).endlessly("X-Many: a\r\n".repeat(5000)),
+            Plan::new(format!("{POST_CHUNKED}0\r\n")).endlessly(fields),
             &[End::Refused(431)],
         ),
         refused(
@@ -246,6 +240,12 @@ fn endless(many: &dyn Fn(usize) -> usize) -> Vec<Scenario> {
             Plan::new(format!("{POST_CHUNKED}1;")).endlessly(letters),
             &[End::Refused(400)],
         ),
+        // Its answer is not read; what it goes on to send is dropped for a while, and then it is closed.
+        Scenario::new("refusals ignored", many(200), ignored)
+            .lasts(SECOND * 8)
+            .memory_each(16)
+            .fills_pools()
+            .ends(&[End::Reset]),
     ]
 }
 
@@ -253,49 +253,68 @@ fn endless(many: &dyn Fn(usize) -> usize) -> Vec<Scenario> {
 fn bodies(many: &dyn Fn(usize) -> usize, flood: Duration) -> Vec<Scenario> {
     let part = "a".repeat(65536);
     let tiny = Plan::new(POST_CHUNKED).endlessly("1\r\na\r\n".repeat(10_000));
-    let held = Plan::new(POST_30_MB).then(part.clone(), 128, Pace::Full);
-    let abandoned = Plan::new(POST_30_MB).then(part.clone(), 32, Pace::Full).finally(Finally::Reset);
-    let extended = format!("{POST_CHUNKED}1;{}\r\na\r\n", "e".repeat(4000));
+    let extended = Plan::new(POST_CHUNKED).endlessly(format!("1;{}\r\na\r\n", "e".repeat(1000)));
+    let too_large = "POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 31000000\r\n\r\n";
+    let held = Plan::new(POST_29_MB).then(part.clone(), 128, Pace::Full);
+    let abandoned = Plan::new(POST_29_MB).then(part.clone(), 32, Pace::Full).finally(Finally::Reset);
     vec![
-        Scenario::new("tiny chunks", many(20), tiny)
+        Scenario::new("tiny chunks", 20, tiny)
+            .again()
             .limit("max_request_body_size", "1m")
+            .lasts(flood)
             .memory_each(2 * 1024)
-            .lasts(SECOND * 10)
+            .fills_pools()
             .ends(&[End::Refused(413)]),
-        Scenario::new("chunks with long extensions", many(20), Plan::new("").endlessly(extended))
-            .lasts(flood),
-        Scenario::new(
-            "bodies announced too large",
-            many(200),
-            Plan::new("POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 31000000\r\n\r\n")
-                .endlessly(part),
-        )
-        .ends(&[End::Refused(413)]),
-        Scenario::new("bodies begun and held", many(40), held).lasts(flood).memory_each(2 * 8 * 1024),
+        Scenario::new("chunks with long extensions", 20, extended)
+            .again()
+            .lasts(flood)
+            .memory_each(80)
+            .fills_pools()
+            .ends(&[End::Refused(400)]),
+        Scenario::new("bodies announced too large", 200, Plan::new(too_large).endlessly(part))
+            .again()
+            .lasts(flood)
+            .fills_pools()
+            .ends(&[End::Refused(413)]),
+        Scenario::new("bodies begun and held", many(40), held)
+            .lasts(flood)
+            .memory_each(2 * 8 * 1024)
+            .fills_pools()
+            .ends(&[End::Open]),
         Scenario::new("bodies begun and abandoned", 40, abandoned)
             .again()
             .lasts(flood)
-            .memory_each(2 * 2 * 1024),
+            .memory_each(2 * 2 * 1024)
+            .fills_pools(),
     ]
 }
 
-/// Those that meet a limit of connections or requests.
-fn limits(many: &dyn Fn(usize) -> usize) -> Vec<Scenario> {
-    let held = Plan::new(POST_30_MB).then("a".repeat(65536), 128, Pace::Full);
+/// Those that meet a limit of connections, requests or memory.
+fn limits(flood: Duration) -> Vec<Scenario> {
+    let held = Plan::new(POST_29_MB).then("a".repeat(65536), 128, Pace::Full);
+    let refused = &[End::Refused(503), End::Open];
     vec![
         Scenario::new("more connections than allowed", 600, Plan::new(GET))
             .limit("max_concurrent_connections", "100")
-            .ends(&[End::Refused(503), End::Open]),
+            .lasts(flood)
+            .ends(refused),
         Scenario::new("more of one address than allowed", 600, Plan::new(GET))
             .limit("max_connections_per_address", "100")
-            .ends(&[End::Refused(503), End::Open]),
-        Scenario::new("more requests than allowed", many(100), Plan::new("").endlessly(GET.repeat(10)))
+            .lasts(flood)
+            .ends(refused),
+        Scenario::new("more requests than allowed", 100, Plan::new("").endlessly(GET.repeat(10)))
+            .again()
             .limit("max_requests_per_connection", "1000")
+            .lasts(flood)
+            .memory_each(160)
+            .fills_pools()
             .ends(&[End::Closed, End::Reset]),
-        Scenario::new("more bodies than memory", many(100), held)
+        Scenario::new("more bodies than memory", 100, held)
             .limit("max_buffered_bodies_size", "64m")
-            .memory_of_all(2 * 64 * 1024)
-            .ends(&[End::Refused(503), End::Open]),
+            .lasts(flood)
+            .memory_each(2 * 64 * 1024 / 100)
+            .fills_pools()
+            .ends(refused),
     ]
 }
 
