@@ -108,7 +108,14 @@ fn run(options: &Options) -> Result<ExitCode> {
                 skipped += 1;
             }
             Ok(target) => {
-                let seen = attack(scenario, target, options)?;
+                let mut seen = attack(scenario, target, options)?;
+                // A machine that is busy with others makes everything slow, but hardly twice.
+                if seen.is_slow()
+                    && let Ok(target) = program.start(&scenario.limits, scenario.descriptors)?
+                {
+                    println!("again   {name}  {seen}");
+                    seen = attack(scenario, target, options)?;
+                }
                 let complaints = seen.complaints(scenario);
                 println!("{}  {name}  {seen}", if complaints.is_empty() { "PASS  " } else { "FAIL  " });
                 complaints.iter().for_each(|complaint| println!("        {complaint}"));
@@ -128,7 +135,8 @@ fn attack(scenario: &Scenario, mut target: Target, options: &Options) -> Result<
     let calm = client.ask_while(|| Instant::now() < calm_end);
     let before = Holding::of(pid)?;
 
-    let mut swarm = Swarm::new(address, scenario.plan.clone(), scenario.connections, scenario.again);
+    let connections = scenario.connections.min(target::descriptors_left()?);
+    let mut swarm = Swarm::new(address, scenario.plan.clone(), connections, scenario.again);
     let stop = AtomicBool::new(false);
     let (normal, most, last) = thread::scope(|scope| {
         let client = scope.spawn(|| client.ask_while(|| !stop.load(Ordering::Relaxed)));

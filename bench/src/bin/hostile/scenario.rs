@@ -188,7 +188,9 @@ fn floods(many: &dyn Fn(usize) -> usize, flood: Duration) -> Vec<Scenario> {
     let torn = Plan::new(HEAD_BEGUN);
     let pages = Plan::new(GET_PAGE.repeat(100)).read(Pace::Drip(100, SECOND)).narrow();
     let pipelines = Plan::new("").then(GET.repeat(100), 1000, Pace::Full);
-    let endless = |name, plan| Scenario::new(name, 64, plan).again().lasts(flood);
+    // The server may take in all that wait to be accepted before it looks at what they ask.
+    let endless =
+        |name, plan| Scenario::new(name, 64, plan).again().lasts(flood).memory_each(64).fills_pools();
     vec![
         endless("open and close", Plan::new("").finally(Finally::Close)),
         endless("ask and close", asking.clone().finally(Finally::Close)),
@@ -201,7 +203,10 @@ fn floods(many: &dyn Fn(usize) -> usize, flood: Duration) -> Vec<Scenario> {
         endless("half closed after asking", Plan::new(GET.repeat(3)).finally(Finally::HalfClose))
             .ends(&[End::Closed]),
         Scenario::new("open and stay", many(5000), Plan::new("")).lasts(flood).ends(&[End::Open]),
-        Scenario::new("ask and stay", many(5000), asking.clone()).lasts(flood).ends(&[End::Open]),
+        Scenario::new("ask and stay", many(5000), asking.clone())
+            .lasts(flood)
+            .fills_pools()
+            .ends(&[End::Open]),
         Scenario::new("out of descriptors", 600, asking).descriptors(256).lasts(flood).ends(&[End::Open]),
         Scenario::new("pipelines that nobody reads", many(1000), pipelines.read(Pace::Never).narrow())
             .lasts(flood)

@@ -118,6 +118,16 @@ impl Holding {
     }
 }
 
+/// Descriptors that this process may still open, but for some that it needs itself.
+pub(crate) fn descriptors_left() -> Result<usize> {
+    const OWN: usize = 100;
+    let limits = fs::read_to_string("/proc/self/limits")?;
+    let row = limits.lines().find_map(|line| line.strip_prefix("Max open files"));
+    let soft = row.and_then(|row| row.split_ascii_whitespace().next()).unwrap_or_default();
+    // No number where there is no limit.
+    Ok(soft.parse().map_or(usize::MAX, |soft: usize| soft.saturating_sub(OWN)))
+}
+
 fn kib(text: &str, name: &str) -> Option<u64> {
     let rest = text.lines().find_map(|line| line.strip_prefix(name))?;
     rest.split_ascii_whitespace().next()?.parse().ok()

@@ -27,6 +27,16 @@ pub(crate) struct Seen {
 }
 
 impl Seen {
+    /// The most that a normal client's p99 may be, in milliseconds.
+    fn bound(&self) -> f64 {
+        self.calm.quantile(0.99) + HARM
+    }
+
+    /// Whether a normal client had to wait for too long.
+    pub(crate) fn is_slow(&self) -> bool {
+        self.normal.quantile(0.99) > self.bound()
+    }
+
     /// Everything that is not as it must be.
     pub(crate) fn complaints(&self, scenario: &Scenario) -> Vec<String> {
         let mut complaints = Vec::new();
@@ -57,8 +67,7 @@ impl Seen {
             ),
         );
         demand(self.normal.answered() > 0, "no normal request was answered".into());
-        let bound = HARM + self.calm.quantile(0.99);
-        demand(self.normal.quantile(0.99) <= bound, format!("normal p99 above {bound:.0} ms"));
+        demand(!self.is_slow(), format!("normal p99 is above {:.0} ms", self.bound()));
         match scenario.expected {
             Expected::Ends(ends) => {
                 // Where one follows another, some are open when the time is over.
