@@ -130,7 +130,7 @@ pub(crate) fn all(quick: bool) -> Vec<Scenario> {
     let flood = if quick { SECOND } else { SECOND * 3 };
     let mut all = slow(&many);
     all.extend(floods(&many, flood));
-    all.extend(endless(&many, flood));
+    all.extend(endless(flood));
     all.extend(bodies(&many, flood));
     all.extend(limits(flood));
     all
@@ -216,11 +216,11 @@ fn floods(many: &dyn Fn(usize) -> usize, flood: Duration) -> Vec<Scenario> {
 }
 
 /// Those that do not end, and those that are no HTTP.
-fn endless(many: &dyn Fn(usize) -> usize, flood: Duration) -> Vec<Scenario> {
+fn endless(flood: Duration) -> Vec<Scenario> {
     let letters = "a".repeat(65536);
     let fields = "X-Many: a\r\n".repeat(5000);
     let refused = |name, plan: Plan, ends| {
-        Scenario::new(name, many(200), plan).again().lasts(flood).memory_each(80).fills_pools().ends(ends)
+        Scenario::new(name, 50, plan).again().lasts(flood).memory_each(80).fills_pools().ends(ends)
     };
     let ignored = Plan::new("").endlessly(letters.clone()).read(Pace::Never);
     vec![
@@ -246,7 +246,7 @@ fn endless(many: &dyn Fn(usize) -> usize, flood: Duration) -> Vec<Scenario> {
             &[End::Refused(400)],
         ),
         // Its answer is not read; what it goes on to send is dropped for a while, and then it is closed.
-        Scenario::new("refusals ignored", many(200), ignored)
+        Scenario::new("refusals ignored", 50, ignored)
             .lasts(SECOND * 8)
             .memory_each(16)
             .fills_pools()
@@ -276,7 +276,7 @@ fn bodies(many: &dyn Fn(usize) -> usize, flood: Duration) -> Vec<Scenario> {
             .memory_each(80)
             .fills_pools()
             .ends(&[End::Refused(400)]),
-        Scenario::new("bodies announced too large", 200, Plan::new(too_large).endlessly(part))
+        Scenario::new("bodies announced too large", 50, Plan::new(too_large).endlessly(part))
             .again()
             .lasts(flood)
             .fills_pools()
