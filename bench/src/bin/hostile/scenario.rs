@@ -6,7 +6,7 @@ use crate::swarm::{End, Finally, Pace, Plan};
 
 /// Memory that any attack may cost and that may stay, in KiB: buffers that are kept for the next request, and what
 /// the allocator keeps.
-const COMMON_MEMORY: u64 = 8 * 1024;
+const COMMON_MEMORY: u64 = 12 * 1024;
 /// The receive blocks of a worker, in KiB. They stay for as long as there is any connection.
 const POOL_MEMORY: u64 = 17 * 1024;
 
@@ -170,14 +170,16 @@ fn slow(many: &dyn Fn(usize) -> usize) -> Vec<Scenario> {
             .memory_each(16)
             .ends(&[End::Refused(408)]),
         Scenario::new("slow readers of many", many(500), pages)
-            .limit("min_response_data_rate", "240/2s")
+            .limit("min_response_data_rate", "1m/2s")
             .lasts(SECOND * 10)
             .memory_each(160)
+            .fills_pools()
             .gone(),
         Scenario::new("slow readers of much", many(40), large.read(Pace::Drip(10, SECOND)).narrow())
-            .limit("min_response_data_rate", "240/2s")
+            .limit("min_response_data_rate", "1m/2s")
             .lasts(SECOND * 10)
             .memory_each(2 * 4096)
+            .fills_pools()
             .gone(),
     ]
 }
@@ -264,9 +266,8 @@ fn bodies(many: &dyn Fn(usize) -> usize, flood: Duration) -> Vec<Scenario> {
     let abandoned = Plan::new(POST_29_MB).then(part.clone(), 32, Pace::Full).finally(Finally::Reset);
     vec![
         Scenario::new("tiny chunks", 20, tiny)
-            .again()
             .limit("max_request_body_size", "1m")
-            .lasts(flood)
+            .lasts(SECOND * 8)
             .memory_each(2 * 1024)
             .fills_pools()
             .ends(&[End::Refused(413)]),
@@ -297,7 +298,8 @@ fn bodies(many: &dyn Fn(usize) -> usize, flood: Duration) -> Vec<Scenario> {
 /// Those that meet a limit of connections, requests or memory.
 fn limits(flood: Duration) -> Vec<Scenario> {
     let held = Plan::new(POST_29_MB).then("a".repeat(65536), 128, Pace::Full);
-    let refused = &[End::Refused(503), End::Open];
+    // So many are told with 503 at once; those beyond are reset.
+    let refused = &[End::Refused(503), End::Reset, End::Open];
     vec![
         Scenario::new("more connections than allowed", 600, Plan::new(GET))
             .limit("max_concurrent_connections", "100")
@@ -319,7 +321,7 @@ fn limits(flood: Duration) -> Vec<Scenario> {
             .lasts(flood)
             .memory_each(2 * 64 * 1024 / 100)
             .fills_pools()
-            .ends(refused),
+            .ends(&[End::Refused(503), End::Open]),
     ]
 }
 

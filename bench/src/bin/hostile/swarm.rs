@@ -16,8 +16,9 @@ use socket2::{Domain, Protocol, Socket, Type};
 const OPENED_PER_TURN: usize = 256;
 /// A turn in which nothing moved is followed by so long a sleep.
 const IDLE: Duration = Duration::from_millis(2);
-/// So much of an answer is looked at: its status line.
-const KEPT_BYTES: usize = 16;
+/// So much of an answer is looked at: its status line, and perhaps an interim response before it.
+const KEPT_BYTES: usize = 64;
+const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 /// How fast bytes go one way.
 #[derive(Clone, Copy, Debug)]
@@ -311,7 +312,8 @@ impl Hostile {
 
     /// The status of the answer if it refuses something.
     fn refusal(&self) -> Option<u16> {
-        let status = self.answer.strip_prefix(b"HTTP/1.1 ")?.get(..3)?;
+        let answer = self.answer.strip_prefix(CONTINUE).unwrap_or(&self.answer);
+        let status = answer.strip_prefix(b"HTTP/1.1 ")?.get(..3)?;
         let status = str::from_utf8(status).ok()?.parse().ok()?;
         (status >= 400).then_some(status)
     }
@@ -427,6 +429,7 @@ mod tests {
             let mut bytes = [0; 6];
             stream.read_exact(&mut bytes).expect("the opening and two refrains");
             assert_eq!(&bytes, b"abcdcd");
+            stream.write_all(CONTINUE).expect("an interim response");
             stream.write_all(b"HTTP/1.1 431 Too Large\r\n\r\n").expect("an answer");
         });
         let plan = Plan::new("ab").then("cd", 2, Pace::Drip(1, Duration::from_millis(1)));

@@ -31,14 +31,8 @@ impl Program {
     /// The words that set a limit, or `None` where the program cannot be told that one.
     pub(crate) fn limit(&self, name: &str, value: &str) -> Option<String> {
         let flag = format!("--{}", name.replace('_', "-"));
-        let has = |flag: &str| self.help.split_ascii_whitespace().any(|word| word == flag);
-        if has(&flag) {
-            Some(format!("{flag} {value}"))
-        } else if has("--limit") {
-            Some(format!("--limit {name}={value}"))
-        } else {
-            None
-        }
+        let is_there = self.help.split_ascii_whitespace().any(|word| word == flag);
+        is_there.then(|| format!("{flag} {value}"))
     }
 
     /// Starts it with these limits, or tells which of them it cannot be told.
@@ -146,11 +140,10 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_has_a_flag_of_its_own_or_the_common_one_or_none() {
+    fn a_limit_is_set_by_the_flag_of_its_name() {
         let limit = |help| program(help).limit("keep_alive_timeout", "2s");
         assert_eq!(limit("  --keep-alive-timeout <SECONDS>").as_deref(), Some("--keep-alive-timeout 2s"));
-        assert_eq!(limit("  --limit <NAME=VALUE>").as_deref(), Some("--limit keep_alive_timeout=2s"));
-        assert_eq!(limit("  --keep-alive-timeouts --limits"), None);
+        assert_eq!(limit("  --keep-alive-timeouts"), None);
     }
 
     #[test]
