@@ -298,8 +298,8 @@ fn bodies(many: &dyn Fn(usize) -> usize, flood: Duration) -> Vec<Scenario> {
 /// Those that meet a limit of connections, requests or memory.
 fn limits(flood: Duration) -> Vec<Scenario> {
     let held = Plan::new(POST_29_MB).then("a".repeat(65536), 128, Pace::Full);
-    // So many are told with 503 at once; those beyond are reset.
-    let refused = &[End::Refused(503), End::Reset, End::Open];
+    // So many are told with 503 at once; those beyond are closed, which is a reset once they have asked.
+    let refused = &[End::Refused(503), End::Closed, End::Reset, End::Open];
     vec![
         Scenario::new("more connections than allowed", 600, Plan::new(GET))
             .limit("max_concurrent_connections", "100")
