@@ -32,10 +32,24 @@ cargo build --profile "$profile" --locked --package peregrine-bench --bin hostil
 
 # A copy, which a later build does not replace.
 work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+attacker=
+clean_up() {
+    [ -z "$attacker" ] || kill -KILL "$attacker" 2> /dev/null || true
+    rm -rf "$work"
+}
+trap clean_up EXIT
+trap 'exit 129' HUP
+trap 'exit 130' INT
+trap 'exit 143' TERM
 cp "${PROGRAM:-$target/peregrine}" "$work/peregrine"
 
 # Every hostile connection costs a descriptor on both ends.
 ulimit -n "$(ulimit -H -n)"
 
-taskset -c "$(($(nproc) - 1))" "$target/hostile" "$@" "$work/peregrine"
+# The servers die with their attacker.
+taskset -c "$(($(nproc) - 1))" "$target/hostile" "$@" "$work/peregrine" &
+attacker=$!
+status=0
+wait "$attacker" || status=$?
+attacker=
+exit "$status"

@@ -8,7 +8,7 @@ use crate::swarm::{End, Tally};
 use crate::target::Holding;
 
 /// A normal client's p99 may be above that before the attack by so much, in milliseconds.
-const HARM: f64 = 500.0;
+const HARM: f64 = 1000.0;
 /// What was seen of one attack.
 #[derive(Debug)]
 pub(crate) struct Seen {
