@@ -52,4 +52,4 @@ attacker=$!
 status=0
 wait "$attacker" || status=$?
 attacker=
-exit "$status"
+(exit "$status")
