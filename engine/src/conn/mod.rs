@@ -243,6 +243,8 @@ mod flag {
     pub(super) const REFUSED: u16 = 1 << 6;
     /// The gate counts it among the upgraded ones.
     pub(super) const UPGRADED: u16 = 1 << 7;
+    /// The receive was started anew since the last byte, see `timing`.
+    pub(super) const CHECKED: u16 = 1 << 8;
 }
 
 /// One connection. What it holds while idle is all in here.
@@ -311,7 +313,8 @@ struct Assembly {
 /// Buffers of assemblies up to this size are kept for the next one.
 const SPARE_BYTES_MAX: usize = 64 * 1024;
 
-/// How many assemblies a worker keeps.
+/// How many assemblies a worker keeps, and how many of them when a peak is over.
 const SPARES_MAX: usize = 64;
+const SPARES_KEPT: usize = 8;
 
 type Assemblies = Spare<Box<Assembly>>;

@@ -74,7 +74,7 @@ impl<D: Driver, S: Service> Connections<D, S> {
         let Some(connection) = self.table.get_mut(key) else { return };
         if connection.phase != Phase::Ending {
             connection.flags |= flag::STARVED;
-            self.starved.push(key);
+            self.starved.push_back(key);
         }
     }
 
@@ -180,6 +180,7 @@ impl<D: Driver, S: Service> Connections<D, S> {
         self.charge(&mut assembly);
         if let Some(connection) = self.table.get_mut(key) {
             connection.assembly = Some(assembly);
+            connection.flags &= !flag::CHECKED;
         }
     }
 
@@ -224,6 +225,7 @@ impl<D: Driver, S: Service> Connections<D, S> {
         let max = self.max_parked();
         let Some(connection) = self.table.get_mut(key) else { return };
         connection.assembly = Some(assembly);
+        connection.flags &= !flag::CHECKED;
         if must_wait && assembly_bytes > max {
             // Said again should the kernel have missed it the first time.
             if connection.has(flag::RECEIVING) && connection.has(flag::PAUSED) && assembly_bytes > 4 * max {

@@ -305,6 +305,7 @@ impl<D: Driver, S: Service> Connections<D, S> {
     pub(super) fn feed(&mut self, key: Key, mut lease: Lease, range: Range<usize>) {
         let simd = self.machine.simd();
         let Some(connection) = self.table.get_mut(key) else { return };
+        connection.flags &= !flag::CHECKED;
         let Some(exchange) = &mut connection.exchange else { return };
         if exchange.is_refused() {
             return;

@@ -1,6 +1,7 @@
 //! All connections of one worker, and where their events go.
 
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -11,11 +12,14 @@ use peregrine_pool::{Blocks, Key, Slab, Spare};
 use super::exchange::Common;
 use super::mailbox::{Mailbox, TaskWaker};
 use super::serving::Server;
-use super::{Assemblies, Connection, Counters, EndReason, Gate, Phase, SPARES_MAX, Service, flag};
+use super::{
+    Assemblies, Connection, Counters, EndReason, Gate, Phase, SPARES_KEPT, SPARES_MAX, Service, flag,
+};
 use crate::driver::timer::{TimerLink, Timers, Wheel};
 use crate::driver::{Driver, Errno, Event, Fd};
 use crate::proto::h1::{Machine, MachineLimits, Preamble};
 use crate::proto::{Rate, Rejection};
+use crate::sys::memory;
 use crate::sys::wake::Waker as Bell;
 
 /// What connections are told once, at the worker's start. Times are in milliseconds.
@@ -64,6 +68,12 @@ const REFUSED_MAX: u32 = 256;
 /// For so long a connection that is one too many may take to ask for something.
 const REFUSED_MILLIS: u64 = 5000;
 
+/// So many receives that found no block are started again at once.
+const REVIVED_PER_TURN: usize = 64;
+
+/// So many send blocks are kept for what comes next.
+const SPARE_SEND_BLOCKS: u32 = 32;
+
 /// Below so many slots in memory it is not worth while to give any back.
 const SPARSE_SLOTS: u32 = 256;
 
@@ -77,7 +87,8 @@ pub(crate) struct Connections<D, S> {
     /// For requests that arrive whole: most of them.
     pub(super) machine: Machine,
     pub(super) spares: Assemblies,
-    pub(super) starved: Vec<Key>,
+    /// Who waits for a receive block, the longest first.
+    pub(super) starved: VecDeque<Key>,
     pub(super) mailbox: Arc<Mailbox>,
     /// Empty, for the next look into the mailbox.
     pub(super) woken: Vec<Arc<TaskWaker>>,
@@ -87,6 +98,8 @@ pub(crate) struct Connections<D, S> {
     refused: u32,
     /// Fewer connections than this are worth another trim.
     trim_below: u32,
+    /// Send blocks that the last trim has left in memory.
+    mapped_after_trim: u32,
     pub(super) next_id: u64,
 }
 
@@ -117,8 +130,9 @@ impl<D: Driver, S: Service> Connections<D, S> {
             wheel: Wheel::new(now.millis),
             machine: Machine::new(simd, settings.machine),
             spares: Spare::new(SPARES_MAX),
-            starved: Vec::new(),
+            starved: VecDeque::new(),
             trim_below: u32::MAX,
+            mapped_after_trim: 0,
             next_id: settings.first_id,
             driver,
             settings,
@@ -149,7 +163,10 @@ impl<D: Driver, S: Service> Connections<D, S> {
             (until, due) => until.or(due),
         };
         // Blocks may come back without an event that tells of it.
-        let retry = (!self.starved.is_empty()).then(|| self.driver.now().millis + STARVED_MILLIS);
+        let retry = (!self.starved.is_empty()).then(|| {
+            let rest = if self.driver.has_receive_blocks() { 0 } else { STARVED_MILLIS };
+            self.driver.now().millis + rest
+        });
         let until = match (until, retry) {
             (Some(until), Some(retry)) => Some(until.min(retry)),
             (until, retry) => until.or(retry),
@@ -262,12 +279,14 @@ impl<D: Driver, S: Service> Connections<D, S> {
         self.wheel.arm(&mut self.table, key, deadline);
     }
 
-    /// Starts the receives again that found no block, as soon as there are blocks.
+    /// Starts receives again that found no block, as soon as there are blocks. A few at a time and in order: one
+    /// receive may take dozens of blocks, and whoever has waited longest must not be last again.
     fn revive_starved(&mut self) {
         if self.starved.is_empty() || !self.driver.has_receive_blocks() {
             return;
         }
-        for key in std::mem::take(&mut self.starved) {
+        for _ in 0..REVIVED_PER_TURN {
+            let Some(key) = self.starved.pop_front() else { break };
             if let Some(connection) = self.table.get_mut(key) {
                 connection.flags &= !flag::STARVED;
                 self.receive(key);
@@ -275,14 +294,17 @@ impl<D: Driver, S: Service> Connections<D, S> {
         }
     }
 
-    /// Whether a good part of the memory for connections is not used, and so much less than at the last
+    /// Whether a good part of the memory of an earlier peak is not used, and so much less than at the last
     /// [`trim`](Self::trim) that another is worth while.
     pub(crate) fn is_sparse(&mut self) -> bool {
         let (len, capacity) = (self.table.len(), self.table.capacity_mapped());
         if len >= capacity / 2 {
             self.trim_below = u32::MAX;
         }
-        capacity > SPARSE_SLOTS && len < capacity / 2 && len < self.trim_below
+        let blocks = self.server.common.blocks.stats();
+        let many_blocks = blocks.mapped_blocks > blocks.leased * 4 + 4 * SPARE_SEND_BLOCKS;
+        let is_table_sparse = capacity > SPARSE_SLOTS && len < capacity / 2 && len < self.trim_below;
+        is_table_sparse || (many_blocks && blocks.mapped_blocks > self.mapped_after_trim)
     }
 
     /// Gives memory back that an earlier peak has left. For quiet moments.
@@ -290,10 +312,12 @@ impl<D: Driver, S: Service> Connections<D, S> {
         self.trim_below = self.table.len() / 2;
         self.table.trim();
         self.driver.trim();
-        if self.table.is_empty() {
-            self.spares.trim(0);
-            self.server.common.blocks.trim(0);
-        }
+        let is_empty = self.table.is_empty();
+        self.spares.trim(if is_empty { 0 } else { SPARES_KEPT });
+        let blocks = &self.server.common.blocks;
+        blocks.trim(if is_empty { 0 } else { SPARE_SEND_BLOCKS });
+        self.mapped_after_trim = blocks.stats().mapped_blocks;
+        memory::give_back();
     }
 
     pub(super) fn reset_reason(error: Errno) -> EndReason {

@@ -8,6 +8,9 @@ use super::{Connection, Connections, EndReason, Phase, Service, flag};
 use crate::driver::Driver;
 use crate::proto::{Rate, Rejection};
 
+/// How long a peer may be silent in the middle of something before its receive is started anew.
+const CHECK_MILLIS: u64 = 1000;
+
 /// A deadline for nothing.
 pub(super) const NEVER: u64 = u64::MAX;
 
@@ -23,6 +26,16 @@ impl<D: Driver, S: Service> Connections<D, S> {
     #[inline]
     pub(super) fn idle_deadline(&self, expires: u64) -> u64 {
         self.driver.now().millis.saturating_add(self.settings.keep_alive_millis).min(expires)
+    }
+
+    /// Whether a silent peer may be gone without the receive having told: see [`Driver::may_miss_ends`]. Once in
+    /// each silence the receive is started anew, which finds out.
+    fn is_worth_a_check(&self, connection: &Connection) -> bool {
+        let is_silent = connection.assembly.is_some() || connection.exchange.is_some();
+        is_silent
+            && connection.has(flag::RECEIVING)
+            && !connection.has(flag::CHECKED | flag::EOF)
+            && self.driver.may_miss_ends()
     }
 
     /// When what the connection waits for now is overdue.
@@ -59,7 +72,10 @@ impl<D: Driver, S: Service> Connections<D, S> {
         }
         let Some(connection) = self.table.get(key) else { return };
         if connection.phase == Phase::Open {
-            let deadline = self.deadline(connection);
+            let mut deadline = self.deadline(connection);
+            if self.is_worth_a_check(connection) {
+                deadline = deadline.min(now + CHECK_MILLIS);
+            }
             self.wheel.arm(&mut self.table, key, deadline);
         }
     }
@@ -67,7 +83,16 @@ impl<D: Driver, S: Service> Connections<D, S> {
     /// A deadline has passed.
     pub(super) fn expire(&mut self, key: Key) {
         let now = self.driver.now().millis;
+        let Some(connection) = self.table.get(key) else { return };
+        let is_check = connection.phase == Phase::Open
+            && self.is_worth_a_check(connection)
+            && self.deadline(connection) > now;
         let Some(connection) = self.table.get_mut(key) else { return };
+        if is_check {
+            connection.flags |= flag::CHECKED;
+            self.driver.stop_receiving(connection.info.socket(), key);
+            return self.rearm(key);
+        }
         let reason = connection.reason;
         if connection.phase != Phase::Open || connection.has(flag::REFUSED) {
             return self.end(key, reason);

@@ -121,6 +121,11 @@ pub(crate) trait Driver {
     /// Whether a receive that starved would find a block now.
     fn has_receive_blocks(&self) -> bool;
 
+    /// Whether a receive may miss that its peer has gone, until it is started anew.
+    fn may_miss_ends(&self) -> bool {
+        false
+    }
+
     /// Gives memory back that an earlier peak has left. For quiet moments.
     fn trim(&mut self);
 

@@ -47,6 +47,8 @@ pub(crate) struct Faults {
     pub(crate) late: u64,
     /// Different operations complete in any order.
     pub(crate) reordered: bool,
+    /// A receive that finds data and an end behind it misses the end, until it is started anew.
+    pub(crate) missed_ends: bool,
 }
 
 impl Faults {
@@ -64,6 +66,7 @@ impl Faults {
         delayed: 0,
         late: 0,
         reordered: false,
+        missed_ends: false,
     };
 
     /// Whatever may happen on a sound connection.
@@ -144,6 +147,8 @@ struct Connection {
     /// Bytes of `buffer` that the kernel has taken.
     taken: usize,
     has_told_eof: bool,
+    /// Its open receive has missed the end, see [`Faults::missed_ends`].
+    is_blind: bool,
     is_aborted: bool,
     is_closed: bool,
     /// Our sending direction has ended.
@@ -211,6 +216,7 @@ impl Driver for Sim {
         let connection = state.start(socket, key);
         assert_eq!(connection.receive, Op::None, "two receives on {socket:?}");
         assert!(!connection.has_told_eof, "a receive after the end of file on {socket:?}");
+        connection.is_blind = false;
         connection.receive = Op::Open;
     }
 
@@ -292,6 +298,10 @@ impl Driver for Sim {
     fn has_receive_blocks(&self) -> bool {
         let stats = self.state.borrow().blocks.stats();
         stats.leased + stats.lent < stats.max
+    }
+
+    fn may_miss_ends(&self) -> bool {
+        self.state.borrow().faults.missed_ends
     }
 
     fn trim(&mut self) {}
@@ -433,7 +443,9 @@ impl State {
             self.input(index)
         };
         let more = matches!(outcome, Received::Data { .. }) && !self.roll(self.faults.ended);
+        let misses_ends = self.faults.missed_ends && matches!(outcome, Received::Data { .. });
         let connection = &mut self.connections[index];
+        connection.is_blind = misses_ends && (connection.inbound_has_ended || connection.is_broken);
         if !more {
             connection.receive = Op::Ended;
         }
@@ -540,7 +552,7 @@ impl State {
 impl Connection {
     /// Whether a receive has anything to tell.
     fn has_input(&self) -> bool {
-        !self.inbound.is_empty() || self.inbound_has_ended || self.is_broken
+        !self.inbound.is_empty() || (!self.is_blind && (self.inbound_has_ended || self.is_broken))
     }
 }
 

@@ -502,6 +502,11 @@ impl Driver for Uring {
         self.buffers.has_blocks()
     }
 
+    fn may_miss_ends(&self) -> bool {
+        // Seen on Linux 6.18: a reset that comes behind data, as a multishot receive goes back to waiting.
+        self.mode == ReceiveMode::Multishot
+    }
+
     fn abandon(&mut self, socket: Fd) {
         // Behind the cancellation in the queue, so that the number is not another's before it is through.
         self.close(socket);

@@ -10,6 +10,7 @@ pub(crate) mod clock;
 pub(crate) mod cpu;
 pub(crate) mod epoll;
 pub(crate) mod limits;
+pub(crate) mod memory;
 pub(crate) mod ring;
 pub(crate) mod signal;
 pub(crate) mod socket;

@@ -532,6 +532,47 @@ fn a_client_that_goes_takes_its_handler_along_wherever_that_waits() {
 }
 
 #[test]
+fn a_reset_that_the_receive_has_missed_is_found_out_in_a_second() {
+    let requests = [
+        &b"GET /a HTTP/1.1\r\nHo"[..],
+        b"POST /b HTTP/1.1\r\nHost: a\r\nContent-Length: 99\r\n\r\nabc",
+        b"POST /s/count HTTP/1.1\r\nHost: a\r\nContent-Length: 99\r\n\r\nabc",
+        b"GET /s/wait HTTP/1.1\r\nHost: a\r\n\r\n",
+    ];
+    for request in requests {
+        for seed in 0..4 {
+            let mut harness = Harness::new(seed, Faults { missed_ends: true, ..Faults::NONE });
+            let peer = harness.connect();
+            peer.send(request);
+            peer.reset();
+            harness.turns(5);
+            harness.world.advance(1300);
+            harness.turns(5);
+            assert_eq!(harness.connections.len(), 0, "{}", request.escape_ascii());
+            harness.assert_nothing_left();
+            assert_eq!(harness.ended(EndReason::ConnectionReset), 1);
+        }
+    }
+}
+
+#[test]
+fn a_silent_peer_that_is_still_there_is_checked_once_and_kept() {
+    let mut harness = Harness::new(0, Faults { missed_ends: true, ..Faults::NONE });
+    let peer = harness.connect();
+    peer.send(b"GET /s/wait HTTP/1.1\r\nHost: a\r\n\r\n");
+    for _ in 0..20 {
+        harness.turns(3);
+        harness.world.advance(1000);
+    }
+    assert_eq!(harness.connections.len(), 1);
+    peer.send(b"more");
+    peer.reset();
+    harness.turns(3);
+    harness.world.advance(1300);
+    harness.assert_nothing_left();
+}
+
+#[test]
 fn a_drain_lets_streams_finish() {
     let mut harness = Harness::new(0, Faults::NONE);
     let peer = harness.connect();
