@@ -244,6 +244,18 @@ impl<S: Read + Write> Client<S> {
         taken
     }
 
+    /// All bytes up to the orderly end of the connection.
+    #[track_caller]
+    pub(crate) fn take_all(&mut self) -> Vec<u8> {
+        let mut all = self.bytes.split_off(self.start);
+        self.bytes.clear();
+        self.start = 0;
+        if let Err(error) = self.stream.read_to_end(&mut all) {
+            panic!("instead of an orderly end: {error}");
+        }
+        all
+    }
+
     #[track_caller]
     fn read_more(&mut self, what: &str) {
         let mut block = [0; 64 * 1024];
