@@ -402,7 +402,7 @@ fn smuggling_as_it_is_published() {
             Case::new("0.CL", format!("{head}Content-Length:\r\n 5\r\n\r\nhello"), rejected()),
             Case::new(
                 "TE.0",
-                format!("OPTIONS /show HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
+                "OPTIONS /show HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
                 Outcome::Served(vec![answer(b"OPTIONS /show|")]),
             ),
             Case::new(
@@ -427,19 +427,11 @@ fn smuggling_as_it_is_published() {
             ),
             Case::new(
                 "a request in the line of another",
-                format!("GET / HTTP/1.1\r\nHost: a\r\nX: b\rGET /smuggled HTTP/1.1\r\n\r\n"),
+                "GET / HTTP/1.1\r\nHost: a\r\nX: b\rGET /smuggled HTTP/1.1\r\n\r\n",
                 rejected(),
             ),
-            Case::new(
-                "a head that ends with LF CR LF",
-                format!("GET / HTTP/1.1\r\nHost: a\n\r\n"),
-                rejected(),
-            ),
-            Case::new(
-                "a head that ends with CR CR LF",
-                format!("GET / HTTP/1.1\r\nHost: a\r\n\r\r\n"),
-                rejected(),
-            ),
+            Case::new("a head that ends with LF CR LF", "GET / HTTP/1.1\r\nHost: a\n\r\n", rejected()),
+            Case::new("a head that ends with CR CR LF", "GET / HTTP/1.1\r\nHost: a\r\n\r\r\n", rejected()),
             Case::new("HTTP/0.9", "GET /\r\n", rejected()),
             Case::new("a version in the target", "GET / HTTP/1.1 HTTP/1.1\r\nHost: a\r\n\r\n", rejected()),
             Case::new(
@@ -845,7 +837,7 @@ fn sizes_in_every_spelling() {
         "5\u{c}",
         "\u{b}5",
         "5\0",
-        "\05",
+        "\u{0}5",
         "g",
         "5g",
         "\u{ff15}",

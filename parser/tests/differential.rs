@@ -1,12 +1,12 @@
-//! Generated requests: what is accepted here is accepted by httparse with the same parts, and the way the
-//! bytes arrive changes nothing. Chunked bodies against an encoder and a decoder that are too simple to be
+//! Generated requests: what is accepted here is accepted by httparse with the same parts, what only httparse
+//! accepts is refused for a reason out of a list, and the way the bytes arrive changes nothing. Chunked bodies against an encoder and a decoder that are too simple to be
 //! wrong.
 
 mod support;
 
 use peregrine_parser::{
-    Chunk, ChunkedDecoder, HeadLimits, HeadParser, Plus, Simd, normalize_path, path_needs_normalizing,
-    percent_decode,
+    Chunk, ChunkedDecoder, HeadError, HeadLimits, HeadParser, Plus, Simd, normalize_path,
+    path_needs_normalizing, percent_decode,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -37,7 +37,12 @@ fn request() -> impl Strategy<Value = Vec<u8>> {
         1 => vec(byte(), 0..6),
     ];
     let target = prop_oneof![
-        24 => good(b"/abcdefghijklmnop?=&%.~|{}", 1..80),
+        16 => good(b"/abcdefghijklmnop?=&%.~|{}", 1..80),
+        8 => good(b"/:@!$'()*+,;[]-_0123456789ABCXYZ", 1..80),
+        4 => proptest::sample::select(vec![
+            &b"*"[..], b"example.com:443", b"http://a", b"HTTPS://[::1]:8443/b?c", b"/%2e%2E/%41%zz%", b"/a?b#c", b"?", b"//",
+        ])
+        .prop_map(<[u8]>::to_vec),
         1 => vec(byte(), 0..40),
     ];
     let version = prop_oneof![
@@ -50,10 +55,12 @@ fn request() -> impl Strategy<Value = Vec<u8>> {
         ])
         .prop_map(<[u8]>::to_vec),
         16 => good(b"abcXYZ019-_!#$%&'*+.^`|~", 1..50),
+        2 => good(b"defghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVW2345678", 1..50),
         1 => vec(byte(), 0..6),
     ];
     let value = prop_oneof![
-        24 => good(b"abc XYZ\t019;,=\"()/\x80\xff", 0..90),
+        16 => good(b"abc XYZ\t019;,=\"()/\x80\xff", 0..90),
+        8 => good(b"!#$%&'*+-.:<>?@[\\]^_`{|}~\xa0\xbf\xc3\xfe", 0..90),
         1 => vec(byte(), 0..40),
     ];
     let end = prop_oneof![80 => Just(&b"\r\n"[..]), 1 => Just(&b"\n"[..]), 1 => Just(&b"\r"[..]), 1 => Just(&b"\r\n "[..])];
@@ -69,6 +76,16 @@ fn request() -> impl Strategy<Value = Vec<u8>> {
         },
     )
 }
+
+/// Why something is refused here that httparse accepts.
+const STRICTER: [HeadError; 3] = [
+    // It ends a line there.
+    HeadError::BareLf,
+    // Any number of them are skipped there.
+    HeadError::ExtraEmptyLine,
+    // All bytes but controls are taken there.
+    HeadError::InvalidTarget,
+];
 
 fn one_shot(bytes: &[u8]) -> Result<Outcome, TestCaseError> {
     let limits = HeadLimits::default();
@@ -86,6 +103,17 @@ proptest! {
     fn rfc9112_what_is_accepted_httparse_accepts_with_the_same_parts(bytes in request()) {
         if let Ok(Some(parsed)) = one_shot(&bytes)? {
             check_against_httparse(&bytes, &parsed);
+        }
+    }
+
+    #[test]
+    fn rfc9112_what_only_httparse_accepts_is_refused_for_a_reason(bytes in request()) {
+        let mut headers = [httparse::EMPTY_HEADER; support::TABLE];
+        let mut theirs = httparse::Request::new(&mut headers);
+        if let Ok(httparse::Status::Complete(_)) = theirs.parse(&bytes)
+            && let Err(error) = one_shot(&bytes)?
+        {
+            prop_assert!(STRICTER.contains(&error), "{}", error);
         }
     }
 
