@@ -9,6 +9,7 @@ mod section_2_2;
 mod section_2_3;
 mod section_3;
 mod section_3_2;
+mod section_3_3;
 mod section_4;
 mod section_5;
 mod section_6_1;
