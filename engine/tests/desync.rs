@@ -44,6 +44,15 @@ fn last_answer(body: &str) -> String {
     format!("HTTP/1.1 200 OK\r\nDate: -\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}", body.len())
 }
 
+/// The same request for the handler that reads its body piece by piece, with every byte in the same place.
+fn poured(bytes: &[u8]) -> Vec<u8> {
+    let mut bytes = bytes.to_vec();
+    if let Some(at) = bytes.windows(5).position(|window| window == b"/echo") {
+        bytes[at..at + 5].copy_from_slice(b"/pour");
+    }
+    bytes
+}
+
 /// Whether `text` is exactly one answer that refuses and ends the connection. Bytes in front of the smuggled
 /// request may have made another method out of its own: then it is refused for that, with `Allow`.
 fn is_one_rejection(text: &str) -> bool {
@@ -58,9 +67,18 @@ impl Case {
         Self { name: name.into(), bytes: bytes.into(), outcome }
     }
 
-    /// Runs the case; tells what is wrong.
+    /// Runs the case, with a handler that gets the whole body and with one that reads it piece by piece; tells
+    /// what is wrong.
     fn run(&self) -> Result<(), String> {
-        let bytes = [&self.bytes[..], SMUGGLED.as_bytes()].concat();
+        self.run_with(&self.bytes).map_err(|problem| format!("whole body: {problem}"))?;
+        match String::from_utf8_lossy(&self.bytes).contains("/echo") {
+            true => self.run_with(&poured(&self.bytes)).map_err(|problem| format!("streamed: {problem}")),
+            false => Ok(()),
+        }
+    }
+
+    fn run_with(&self, bytes: &[u8]) -> Result<(), String> {
+        let bytes = [bytes, SMUGGLED.as_bytes()].concat();
         // Whoever waits for more bytes would wait for long; all others must end the connection by themselves.
         let then = if matches!(self.outcome, Outcome::Incomplete) { Then::Finish } else { Then::Wait };
         let got = converse(wire::address(), &[&bytes], then)
@@ -659,6 +677,10 @@ fn read_chunked(mut bytes: &[u8]) -> Result<(Vec<u8>, &[u8]), Fault> {
             return Ok((data, bytes));
         }
         let colon = line.iter().position(|&byte| byte == b':').ok_or(Fault::Broken)?;
+        let name = String::from_utf8_lossy(&line[..colon]).to_ascii_lowercase();
+        if NO_TRAILERS.contains(&name.as_str()) {
+            return Err(Fault::Broken);
+        }
         if colon == 0
             || !line[..colon].iter().all(|&byte| is_token(byte))
             || !line[colon + 1..].iter().all(is_value)
@@ -667,6 +689,19 @@ fn read_chunked(mut bytes: &[u8]) -> Result<(Vec<u8>, &[u8]), Fault> {
         }
     }
 }
+
+/// Names that are no trailers: who merged them would change the message.
+const NO_TRAILERS: [&str; 9] = [
+    "content-length",
+    "transfer-encoding",
+    "host",
+    "connection",
+    "upgrade",
+    "expect",
+    "te",
+    "trailer",
+    "authorization",
+];
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Fault {
@@ -936,4 +971,44 @@ fn chunked_bodies_of_random_pieces() {
         cases.push(chunked_case(format!("seed 9112, case {number}"), &body));
     }
     run(&cases, 1500);
+}
+
+#[test]
+fn trailers_that_would_change_the_message() {
+    let mut cases = Vec::new();
+    for trailer in [
+        "Content-Length: 5",
+        "content-length: 54",
+        "CONTENT-LENGTH:0",
+        "Transfer-Encoding: chunked",
+        "transfer-encoding: identity",
+        "Host: b",
+        "HOST: a",
+        "Connection: close",
+        "connection: keep-alive",
+        "Upgrade: h2c",
+        "Expect: 100-continue",
+        "TE: trailers",
+        "Trailer: X",
+        "Authorization: Basic YTpi",
+        "Content-Length : 5",
+        "Content-Length",
+        "Content_Length: 5",
+        "X-Content-Length: 5",
+        "X: Content-Length: 5",
+        "Content-Length\t: 5",
+        "X: b\r\n Content-Length: 5",
+        "X: b\nContent-Length: 5",
+        "X: b\rContent-Length: 5",
+        "\0Content-Length: 5",
+    ] {
+        for body in [
+            format!("0\r\n{trailer}\r\n\r\n"),
+            format!("5\r\nhello\r\n0\r\n{trailer}\r\n\r\n"),
+            format!("5\r\nhello\r\n0;a=b\r\nX: c\r\n{trailer}\r\nY: d\r\n\r\n"),
+        ] {
+            cases.push(chunked_case(format!("trailer {trailer:?}"), body.as_bytes()));
+        }
+    }
+    run(&cases, 72);
 }

@@ -127,7 +127,7 @@ type Reason = (&'static str, u16, fn(&Sent) -> bool);
 
 /// Why Peregrine refuses what hyper serves. Each is needed by the corpus. For what Peregrine serves and hyper
 /// refuses there is no reason: it does not happen.
-const STRICTER: [Reason; 20] = [
+const STRICTER: [Reason; 21] = [
     ("LF alone ends no line: RFC 9112 section 2.2 lets it, but two hops may disagree", 400, |sent| {
         let bare = |(at, &byte)| byte == b'\n' && (at == 0 || sent.bytes[at - 1] != b'\r');
         sent.bytes.iter().enumerate().any(bare)
@@ -187,6 +187,14 @@ const STRICTER: [Reason; 20] = [
     ("Connection is a list of tokens: RFC 9110 section 7.6.1", 400, |sent| {
         let token = |char: char| char.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(char);
         sent.any("connection", |value| !value.split(',').all(|option| option.trim().chars().all(token)))
+    }),
+    ("a trailer does not frame, route or modify: RFC 9110 section 6.5.1", 400, |sent| {
+        let trailers =
+            sent.text.split("\r\n0\r\n").skip(1).map(|rest| rest.split("\r\n\r\n").next().unwrap_or(rest));
+        let forbidden = ["content-length", "transfer-encoding", "host", "connection", "expect"];
+        trailers
+            .map(|section| Sent::new(section.as_bytes()))
+            .any(|section| forbidden.iter().any(|name| section.has(name)))
     }),
     ("extensions of chunks follow their grammar: RFC 9112 section 7.1.1", 400, |sent| {
         // A size line with something behind the size that is not simply an extension.

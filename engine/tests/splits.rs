@@ -11,7 +11,7 @@ use support::wire::{self, NEXT, NEXT_ANSWER, Then, converse, masked, ok};
 const CONTINUE: &str = "HTTP/1.1 100 Continue\r\n\r\n";
 
 /// A request of each form, and whether its connection goes on.
-const CORPUS: [(&str, bool); 22] = [
+const CORPUS: [(&str, bool); 27] = [
     ("GET / HTTP/1.1\r\nHost: a\r\n\r\n", true),
     ("\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", true),
     (
@@ -41,6 +41,19 @@ const CORPUS: [(&str, bool); 22] = [
     ("GET / HTTP/1.1\r\nHost: a\r\nConnection: x, close\r\n\r\n", false),
     ("GET / HTTP/1.1\r\nHost: a\r\nX : b\r\n\r\n", false),
     ("POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nabc\r\n0\r\n\r\n", false),
+    ("POST /pour HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello", true),
+    (
+        "POST /pour HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n\
+         5;a=b\r\nhello\r\n1\r\n,\r\n0\r\nX-A: b\r\n\r\n",
+        true,
+    ),
+    ("POST /pour HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\nab", true),
+    (
+        "POST /pour/trailers HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n\
+         1\r\na\r\n0\r\nX-A: b\r\nX-C: d\r\n\r\n",
+        true,
+    ),
+    ("POST /pour HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nabc\r\n0\r\n\r\n", false),
 ];
 
 /// What comes for a request in pieces, with a request behind the last piece, without interim answers.

@@ -3,7 +3,7 @@
 use std::net::TcpStream;
 
 use crate::support::client::Client;
-use crate::support::wire::{self, assert_ends, assert_rejected, assert_stays, exchange, ok};
+use crate::support::wire::{self, SMUGGLED, assert_ends, assert_rejected, assert_stays, exchange, ok};
 
 /// Sends a head that waits for `100 Continue`, then its body, and returns the final answer's body.
 #[track_caller]
@@ -118,4 +118,32 @@ fn s10_2_4_server_names_the_product_and_no_detail() {
 fn s10_2_4_server_can_be_left_out() {
     let answers = exchange("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
     assert!(!answers.contains("Server:"), "{answers:?}");
+}
+
+#[test]
+fn s10_1_1_a_streaming_handler_gets_100_sent_when_it_reads() {
+    let mut client = Client::<TcpStream>::connect(wire::address());
+    client.send("POST /pour HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n");
+    assert_eq!(client.receive_head().status, 100);
+    client.send("ab");
+    assert_eq!(client.receive().text(), "ab");
+}
+
+#[test]
+fn s10_1_1_a_final_answer_without_reading_comes_without_100_and_says_close() {
+    let mut client = Client::<TcpStream>::connect(wire::address());
+    client.send("POST /early HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 54\r\n\r\n");
+    let response = client.receive();
+    assert_eq!((response.status, response.text(), response.is_last()), (200, "early", true));
+    // Whether the client sends its body now or another request, nothing is served.
+    client.send(SMUGGLED);
+    client.expect_end();
+}
+
+#[test]
+fn s10_1_1_a_path_without_a_handler_gets_no_100() {
+    let answers =
+        exchange("POST /nowhere HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n");
+    assert!(answers.starts_with("HTTP/1.1 404 Not Found\r\n"), "{answers:?}");
+    assert!(answers.contains("\r\nConnection: close\r\n"), "{answers:?}");
 }

@@ -3,7 +3,9 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::support::client::Client;
-use crate::support::wire::{self, assert_rejected, assert_stays, assert_unanswered, exchange, ok};
+use crate::support::wire::{
+    self, assert_rejected, assert_stays, assert_stays_chunked, assert_unanswered, exchange, ok,
+};
 
 #[test]
 fn s6_1_a_message_is_complete_or_none() {
@@ -84,4 +86,14 @@ fn s6_6_1_the_date_is_the_time_of_the_response() {
     let said = hours * 3600 + minutes * 60 + second;
     let passed = (said + 86_400 + 2 - before % 86_400) % 86_400;
     assert!(passed <= seconds() - before + 2, "{date} {before}");
+}
+
+#[test]
+fn s6_5_1_a_handler_cannot_send_a_trailer_that_is_no_trailer() {
+    assert_stays_chunked(
+        "GET /trailers/forbidden HTTP/1.1\r\nHost: a\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nDate: -\r\nTransfer-Encoding: chunked\r\n\r\n",
+        "0",
+        "",
+    );
 }

@@ -53,3 +53,45 @@ fn s7_8_an_upgrade_in_http_1_0_is_ignored() {
         "HTTP/1.1 200 OK\r\nDate: -\r\nConnection: close\r\nContent-Length: 5\r\n\r\nhello",
     );
 }
+
+#[test]
+fn s7_8_101_names_the_protocol_and_its_bytes_follow() {
+    let answers = exchange(
+        "GET /upgrade HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, Upgrade\r\nUpgrade: x, echo\r\n\r\nhello",
+    );
+    let (head, bytes) = answers.split_once("\r\n\r\n").expect("a whole head");
+    assert!(head.starts_with("HTTP/1.1 101 Switching Protocols\r\n"), "{answers:?}");
+    let lower = head.to_ascii_lowercase();
+    assert!(lower.contains("\r\nupgrade: echo") && lower.contains("\r\nconnection: upgrade"), "{answers:?}");
+    assert!(!head.contains("Content-Length") && !head.contains("Transfer-Encoding"), "{answers:?}");
+    assert_eq!(bytes, "hello");
+}
+
+#[test]
+fn s7_8_no_protocol_that_was_not_asked_for() {
+    for fields in [
+        "",
+        "Upgrade: echo\r\n",
+        "Connection: upgrade\r\n",
+        "Connection: upgrade\r\nUpgrade: other\r\n",
+        "Connection: upgrade\r\nUpgrade: xecho, echox\r\n",
+    ] {
+        assert_stays(format!("GET /upgrade HTTP/1.1\r\nHost: a\r\n{fields}\r\n"), &ok("not upgraded"));
+    }
+}
+
+#[test]
+fn s7_8_no_upgrade_of_http_1_0() {
+    assert_ends(
+        "GET /upgrade HTTP/1.0\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nDate: -\r\nConnection: close\r\nContent-Length: 12\r\n\r\nnot upgraded",
+    );
+}
+
+#[test]
+fn s7_8_no_upgrade_of_a_request_with_a_body() {
+    assert_stays(
+        "POST /upgrade HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: echo\r\nContent-Length: 2\r\n\r\nab",
+        &ok("not upgraded"),
+    );
+}

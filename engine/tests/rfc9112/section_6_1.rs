@@ -1,6 +1,6 @@
 //! RFC 9112 section 6.1: Transfer-Encoding.
 
-use crate::support::wire::{assert_ends, assert_rejected, assert_stays, exchange, ok};
+use crate::support::wire::{assert_ends, assert_rejected, assert_stays, assert_stays_chunked, exchange, ok};
 
 #[test]
 fn s6_1_chunked_is_understood_in_every_letter_case() {
@@ -81,4 +81,21 @@ fn s6_1_a_handler_cannot_set_a_transfer_coding() {
 #[test]
 fn s6_1_a_204_has_no_transfer_coding() {
     assert_stays("GET /status/204 HTTP/1.1\r\nHost: a\r\n\r\n", "HTTP/1.1 204 No Content\r\nDate: -\r\n\r\n");
+}
+
+#[test]
+fn s6_1_a_stream_without_a_length_is_chunked() {
+    assert_stays_chunked(
+        "GET /stream HTTP/1.1\r\nHost: a\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nDate: -\r\nTransfer-Encoding: chunked\r\n\r\n",
+        "abcd",
+        "",
+    );
+}
+
+#[test]
+fn s6_1_a_stream_to_http_1_0_ends_with_the_connection() {
+    let head = "HTTP/1.1 200 OK\r\nDate: -\r\nConnection: close\r\n\r\nabcd";
+    assert_ends("GET /stream HTTP/1.0\r\n\r\n", head);
+    assert_ends("GET /stream HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", head);
 }

@@ -1,6 +1,9 @@
 //! RFC 9112 section 6.3: where a body ends.
 
-use crate::support::wire::{assert_ends, assert_rejected, assert_stays, assert_unanswered, ok};
+use crate::support::wire::{
+    SMUGGLED, Then, app, assert_ends, assert_rejected, assert_stays, assert_unanswered, converse, masked, ok,
+    rejection,
+};
 
 #[test]
 fn s6_3_a_response_to_head_ends_with_its_head() {
@@ -91,4 +94,45 @@ fn s6_3_a_request_without_framing_has_no_body() {
 #[test]
 fn s6_3_a_body_that_ends_too_early_is_no_request() {
     assert_unanswered("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\nhello");
+}
+
+#[test]
+fn s6_3_a_streamed_response_to_head_ends_with_its_head() {
+    assert_stays(
+        "HEAD /sized/4 HTTP/1.1\r\nHost: a\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nDate: -\r\nContent-Length: 4\r\n\r\n",
+    );
+    assert_stays(
+        "HEAD /stream HTTP/1.1\r\nHost: a\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nDate: -\r\nTransfer-Encoding: chunked\r\n\r\n",
+    );
+}
+
+#[test]
+fn s6_3_a_streamed_body_that_ends_too_early_is_no_request() {
+    assert_unanswered("POST /pour HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\nhello");
+    assert_unanswered("POST /pour HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n");
+}
+
+#[test]
+fn s6_3_a_streamed_request_without_framing_has_no_body() {
+    for fields in ["", "Content-Length: 0\r\n"] {
+        assert_stays(format!("POST /pour HTTP/1.1\r\nHost: a\r\n{fields}\r\n"), &ok(""));
+    }
+}
+
+#[test]
+fn s6_3_a_refused_body_leaves_nothing_behind_for_other_connections() {
+    // One worker, so that what is left behind would be found.
+    let server = app(|options| options.workers = Some(1)).start().expect("a server");
+    let all = |bytes: String| {
+        let received = converse(server.addresses()[0], &[bytes.as_bytes()], Then::Wait);
+        masked(&received.expect("an orderly end"))
+    };
+    for path in ["/echo", "/pour", "/show"] {
+        let chunked = "HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhelloXX";
+        assert_eq!(all(format!("POST {path} {chunked}")), rejection(400));
+        let body_less = "POST /pour HTTP/1.1\r\nHost: a\r\n\r\n5\r\nhello\r\n0\r\n\r\n";
+        assert_eq!(all(format!("{body_less}{SMUGGLED}")), ok("") + &rejection(400), "behind {path}");
+    }
 }

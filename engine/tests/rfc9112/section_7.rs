@@ -1,6 +1,6 @@
 //! RFC 9112 section 7: the chunked coding.
 
-use crate::support::wire::{assert_rejected, assert_stays, assert_unanswered, ok};
+use crate::support::wire::{assert_rejected, assert_stays, assert_stays_chunked, assert_unanswered, ok};
 
 fn chunked(body: &str) -> String {
     format!("POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n{body}")
@@ -128,4 +128,60 @@ fn s7_1_2_trailers_follow_the_rules_of_fields() {
 fn s7_1_2_trailers_are_limited_together_with_the_fields() {
     assert_rejected(chunked(&format!("0\r\n{}\r\n", "X: b\r\n".repeat(100))), 431);
     assert_rejected(chunked(&format!("0\r\nX: {}\r\n\r\n", "b".repeat(33_000))), 431);
+}
+
+/// Field names that must be known before the body, and so are no trailers.
+const NO_TRAILERS: [&str; 12] = [
+    "Content-Length: 5",
+    "Transfer-Encoding: chunked",
+    "Host: b",
+    "Connection: close",
+    "Authorization: Basic YTpi",
+    "Content-Type: text/html",
+    "Content-Encoding: gzip",
+    "Expect: 100-continue",
+    "If-None-Match: *",
+    "Range: bytes=0-1",
+    "Trailer: X",
+    "TE: trailers",
+];
+
+#[test]
+fn s7_1_2_trailers_that_would_change_the_message_are_400() {
+    for trailer in NO_TRAILERS {
+        assert_rejected(chunked(&format!("0\r\n{trailer}\r\n\r\n")), 400);
+        assert_rejected(
+            chunked(&format!("5\r\nhello\r\n0\r\nX: b\r\n{}\r\n\r\n", trailer.to_uppercase())),
+            400,
+        );
+    }
+}
+
+#[test]
+fn s7_1_2_trailers_are_handed_over_apart_from_the_fields() {
+    for path in ["/request/trailers", "/pour/trailers"] {
+        assert_stays(
+            format!(
+                "POST {path} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n\
+                 2\r\nab\r\n0\r\nX-A: b\r\nx-a:\t c \r\n\r\n"
+            ),
+            &ok("2|X-A=b|x-a=c|"),
+        );
+    }
+}
+
+#[test]
+fn s7_1_2_trailers_of_a_response_follow_its_last_chunk() {
+    assert_stays_chunked(
+        "GET /trailers HTTP/1.1\r\nHost: a\r\nTE: trailers\r\nConnection: TE\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nDate: -\r\nTrailer: X-T\r\nTransfer-Encoding: chunked\r\n\r\n",
+        "ab",
+        "X-T: c\r\n",
+    );
+}
+
+#[test]
+fn s7_1_chunks_of_a_streamed_body_are_put_together() {
+    let body = "5\r\nhello\r\n2;a=b\r\n, \r\n5\r\nworld\r\n0\r\nX: c\r\n\r\n";
+    assert_stays(chunked(body).replace("/echo", "/pour"), &ok("hello, world"));
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::support::client::Client;
 use crate::support::wire::{
-    NEXT, NEXT_ANSWER, app, assert_ends, assert_rejected, assert_stays, exchange, ok,
+    NEXT, NEXT_ANSWER, Then, app, assert_ends, assert_rejected, assert_stays, converse, exchange, masked, ok,
 };
 
 const LAST_HELLO: &str = "HTTP/1.1 200 OK\r\nDate: -\r\nConnection: close\r\nContent-Length: 5\r\n\r\nhello";
@@ -124,4 +124,61 @@ fn s9_6_what_follows_close_may_be_anything() {
         "GET /close HTTP/1.1\r\nHost: a\r\n\r\n\0\0\0",
         "HTTP/1.1 200 OK\r\nDate: -\r\nConnection: close\r\nContent-Length: 3\r\n\r\nbye",
     );
+}
+
+#[test]
+fn s9_3_a_body_that_a_streaming_handler_leaves_is_read_or_the_connection_ends() {
+    for framing in
+        ["Content-Length: 5\r\n\r\nhello", "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"]
+    {
+        let answers = exchange(format!("POST /early HTTP/1.1\r\nHost: a\r\n{framing}{NEXT}"));
+        let (first, rest) = answers.split_once("early").expect("the answer");
+        // The body is no request: either the request behind it is answered, or nothing is.
+        let expected = if first.contains("Connection: close") { "" } else { NEXT_ANSWER };
+        assert_eq!(rest, expected, "{first:?}");
+    }
+}
+
+#[test]
+fn s9_3_2_streams_keep_the_order_of_pipelined_requests() {
+    assert_stays(
+        "POST /pour HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nab\
+         GET / HTTP/1.1\r\nHost: a\r\n\r\n\
+         GET /sized/4 HTTP/1.1\r\nHost: a\r\n\r\n\
+         POST /pour HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\ncd",
+        &[ok("ab"), ok("hello"), ok("abcd"), ok("cd")].concat(),
+    );
+}
+
+#[test]
+fn s9_3_the_last_request_of_a_connection_is_told_so() {
+    let server =
+        app(|options| options.limits.max_requests_per_connection = Some(2)).start().expect("a server");
+    let mut client = Client::connect(server.addresses()[0]);
+    assert!(!client.get("/").is_last());
+    let response = client.get("/");
+    assert_eq!((response.text(), response.is_last()), ("hello", true));
+    client.expect_end();
+}
+
+#[test]
+fn s9_6_an_unwanted_body_with_close_leaves_nothing_behind_for_other_connections() {
+    // One worker, so that what is left behind would be found.
+    let server = app(|options| options.workers = Some(1)).start().expect("a server");
+    let all = |bytes: &str| {
+        let received = converse(server.addresses()[0], &[bytes.as_bytes()], Then::Wait);
+        masked(&received.expect("an orderly end"))
+    };
+    for last in [
+        "POST /nowhere HTTP/1.0\r\nContent-Length: 2\r\n\r\nab",
+        "POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 2\r\n\r\nab",
+        "POST /nowhere HTTP/1.1\r\nHost: a\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        "POST /nowhere HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n",
+        "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 30000001\r\n\r\n",
+        "POST /early HTTP/1.0\r\nContent-Length: 2\r\n\r\nab",
+    ] {
+        let answer = all(last);
+        assert!(answer.contains("Connection: close\r\n"), "{last:?}: {answer:?}");
+        assert_eq!(all(NEXT), NEXT_ANSWER, "behind {last:?}");
+    }
 }

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "every test binary uses another part of it")]
 
 pub(crate) mod client;
+pub(crate) mod streams;
 pub(crate) mod wire;
 
 use std::net::Ipv4Addr;

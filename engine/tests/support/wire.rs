@@ -65,6 +65,7 @@ pub(crate) fn app(change: impl FnOnce(&mut Options)) -> App {
     });
     app.get("/lying", |_, response| response.field("Content-Length", "99").body("", &b"body"[..]));
     app.get("/panic", |_, _| panic!("as asked"));
+    super::streams::register(&mut app);
     app
 }
 
@@ -193,6 +194,31 @@ pub(crate) fn assert_ends(request: impl AsRef<[u8]>, answer: &str) {
 #[track_caller]
 pub(crate) fn assert_rejected(request: impl AsRef<[u8]>, status: u16) {
     assert_ends(request, &rejection(status));
+}
+
+/// Takes a chunked body off: its data, its trailer lines, and what follows it.
+pub(crate) fn take_chunked(mut rest: &str) -> Option<(String, String, &str)> {
+    let mut data = String::new();
+    loop {
+        let (size, after) = rest.split_once("\r\n")?;
+        let size = usize::from_str_radix(size, 16).ok()?;
+        if size == 0 {
+            let end = if after.starts_with("\r\n") { 0 } else { after.find("\r\n\r\n")? + 2 };
+            return Some((data, after[..end].to_owned(), &after[end + 2..]));
+        }
+        data.push_str(after.get(..size)?);
+        rest = after.get(size..)?.strip_prefix("\r\n")?;
+    }
+}
+
+/// Asserts that a request is answered with this head, with a chunked body of this data and these trailer lines,
+/// and that its connection serves the next one. How the data is cut into chunks is not asserted.
+#[track_caller]
+pub(crate) fn assert_stays_chunked(request: impl AsRef<[u8]>, head: &str, data: &str, trailers: &str) {
+    let got = exchange([request.as_ref(), NEXT.as_bytes()].concat());
+    let body = got.strip_prefix(head).unwrap_or_else(|| panic!("no such head: {got:?}"));
+    let taken = take_chunked(body).unwrap_or_else(|| panic!("no chunked body: {got:?}"));
+    assert_eq!(taken, (data.to_owned(), trailers.to_owned(), NEXT_ANSWER), "{got:?}");
 }
 
 /// Asserts that bytes that the client ends with its side of the connection get no answer at all.
