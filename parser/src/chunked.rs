@@ -134,6 +134,16 @@ impl ChunkedDecoder {
         matches!(self.state, State::Done)
     }
 
+    /// Bytes of the current chunk's data that are announced and have not come.
+    #[inline]
+    #[must_use]
+    pub const fn remaining(&self) -> u64 {
+        match self.state {
+            State::Data => self.remaining,
+            _ => 0,
+        }
+    }
+
     /// Reads on. Call it again with what follows the consumed bytes; once [`Chunk::Last`] was answered it
     /// consumes nothing more.
     ///

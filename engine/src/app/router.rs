@@ -117,6 +117,8 @@ pub(crate) struct Router {
     patterns: matchit::Router<usize>,
     fallback: Option<Handler>,
     connect: Option<StreamingHandler>,
+    /// Some route answers methods that have no name here.
+    has_any: bool,
     limits: RouteLimits,
 }
 
@@ -132,6 +134,7 @@ impl Router {
             patterns: matchit::Router::new(),
             fallback: from.fallback,
             connect: from.connect.clone(),
+            has_any: from.routes.iter().any(|route| route.methods == Methods::Any),
             limits: from.limits,
         };
         let mut templates: Vec<&str> = Vec::new();
@@ -196,7 +199,7 @@ impl Router {
         match handler {
             Some(handler) => handler(&Request::new(parts, params, connection), response),
             None if parts.form == TargetForm::Asterisk => Self::answer_for_server(response),
-            None => Self::answer_without_handler(entry, parts.method, response),
+            None => self.answer_without_handler(entry, parts.method, response),
         }
         true
     }
@@ -218,9 +221,11 @@ impl Router {
 
     /// Answers a request for a path that has no handler for its method.
     #[cold]
-    fn answer_without_handler(entry: Option<&Entry>, method: Method, response: &mut Response) {
+    fn answer_without_handler(&self, entry: Option<&Entry>, method: Method, response: &mut Response) {
         match entry {
             None => response.status(404),
+            // RFC 9110 section 9.1: a method that is implemented nowhere is not merely not allowed here.
+            Some(_) if method == Method::Other && !self.has_any => response.status(501),
             Some(entry) if method == Method::Options => response.status(204).field("Allow", &entry.allow),
             Some(entry) => response.status(405).field("Allow", &entry.allow),
         };

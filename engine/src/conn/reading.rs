@@ -124,7 +124,7 @@ impl<D: Driver, S: Service> Connections<D, S> {
 
     /// What comes to a connection that serves no more. One too many is told so, now that it has asked.
     #[cold]
-    fn handle_unwanted(&mut self, key: Key) {
+    pub(super) fn handle_unwanted(&mut self, key: Key) {
         let Some(connection) = self.table.get_mut(key) else { return };
         if connection.phase == Phase::Open && connection.has(flag::REFUSED) && !connection.has(flag::LAST) {
             let reason = connection.reason;

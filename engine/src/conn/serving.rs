@@ -325,8 +325,11 @@ impl<S: Service> Server<S> {
             Streaming::failed()
         });
         let (_, min_body_rate) = machine.body_progress();
+        let is_complete = !machine.is_reading_body();
         let running = Running::new(shared, task, min_body_rate, min_response_rate);
-        Exchange::running(machine.take_body(), running)
+        let body = machine.take_body();
+        debug_assert_eq!(body.is_done(), is_complete, "another request's body");
+        Exchange::running(body, running)
     }
 
     /// Counts a refusal, and tells of it if that is wanted. `bytes` are the peer's.

@@ -94,8 +94,11 @@ impl<D: Driver, S: Service> Connections<D, S> {
             return self.rearm(key);
         }
         let reason = connection.reason;
-        if connection.phase != Phase::Open || connection.has(flag::REFUSED) {
+        if connection.phase != Phase::Open {
             return self.end(key, reason);
+        }
+        if connection.has(flag::REFUSED) && !connection.has(flag::LAST) {
+            return self.handle_unwanted(key);
         }
         let is_late = now >= connection.send_by;
         if connection.exchange.is_some() && self.expire_exchange(key) {

@@ -68,8 +68,8 @@ pub struct Limits {
     /// How many connections may be open at once; `None` for any number, the default (Kestrel's
     /// `MaxConcurrentConnections`). Upgraded ones do not count.
     ///
-    /// One more is answered with 503 and `Retry-After` when it has asked for something, and closed: Kestrel drops
-    /// it without a word. Of such, 256 per worker may wait to ask, for up to 5 s; any more are dropped.
+    /// One more is answered with 503 and `Retry-After` when it has asked for something, or after 5 s, and closed:
+    /// Kestrel drops it without a word. Of such, 256 per worker may wait to ask; any more are dropped.
     pub max_concurrent_connections: Option<u64>,
 
     /// How many connections may have been upgraded and be open at once; `None` for any number, the default

@@ -168,10 +168,12 @@ const SCENARIOS: [(EndReason, Scenario); 18] = [
     (EndReason::TooManyConnections, || {
         let none = GateLimits { connections: Some(0), ..GateLimits::default() };
         let (harness, peer) = after(b"", |settings| settings.gate = Arc::new(Gate::new(none)));
-        // It asks for nothing: then there is nothing to answer.
-        let harness = wait(harness, 5500);
         assert!(peer.received().is_empty());
-        harness
+        // It asks for nothing: then it is told unasked, at last.
+        let harness = wait(harness, 5500);
+        assert_eq!(responses(&peer.received()), [(503, Vec::new())]);
+        peer.close();
+        wait(harness, 0)
     }),
     (EndReason::ErrorAfterStartingResponse, || after(&request("GET", "/s/late-error", ""), |_| {}).0),
     (EndReason::UpgradedClosed, || {
@@ -231,9 +233,11 @@ fn too_many_that_wait_to_be_told_are_closed_without_a_word() {
     harness.turn_until("all accepted", |harness| harness.connections.counters().accepted == 300);
     assert_eq!(harness.connections.len(), 256);
     harness.world.advance(5500);
+    harness.turns(10);
+    peers.iter().for_each(Peer::close);
     harness.assert_nothing_left();
     assert_eq!(harness.ended(EndReason::TooManyConnections), 300);
-    drop(peers);
+    assert_eq!(peers.iter().filter(|peer| !peer.received().is_empty()).count(), 256);
 }
 
 #[test]

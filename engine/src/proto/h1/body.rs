@@ -149,29 +149,35 @@ impl BodyDecoder {
                     }
                     return Ok(Decoded { data: 0..len, consumed: len });
                 }
-                Framing::Chunked(decoder) => match decoder.decode(&bytes[at..]).map_err(Rejection::Chunk)? {
-                    Chunk::Data { skip, len } => {
+                Framing::Chunked(decoder) => {
+                    let chunk = decoder.decode(&bytes[at..]).map_err(Rejection::Chunk)?;
+                    if let Chunk::Data { len, .. } = chunk {
                         self.received += len as u64;
-                        if self.received > self.max_bytes {
-                            return Err(Rejection::BodyTooLarge);
+                    }
+                    // By its announcement, too: nobody waits for what will not be taken.
+                    if self.received.saturating_add(decoder.remaining()) > self.max_bytes {
+                        return Err(Rejection::BodyTooLarge);
+                    }
+                    match chunk {
+                        Chunk::Data { skip, len } => {
+                            let from = at + skip;
+                            if data.is_empty() {
+                                data = from..from + len;
+                            } else {
+                                bytes.copy_within(from..from + len, data.end);
+                                data.end += len;
+                            }
+                            at = from + len;
                         }
-                        let from = at + skip;
-                        if data.is_empty() {
-                            data = from..from + len;
-                        } else {
-                            bytes.copy_within(from..from + len, data.end);
-                            data.end += len;
+                        Chunk::Partial { consumed } => {
+                            return Ok(Decoded { data, consumed: at + consumed });
                         }
-                        at = from + len;
+                        Chunk::Last { consumed } => {
+                            at += consumed;
+                            self.framing = Framing::Trailers(HeadParser::trailers());
+                        }
                     }
-                    Chunk::Partial { consumed } => {
-                        return Ok(Decoded { data, consumed: at + consumed });
-                    }
-                    Chunk::Last { consumed } => {
-                        at += consumed;
-                        self.framing = Framing::Trailers(HeadParser::trailers());
-                    }
-                },
+                }
                 Framing::Trailers(parser) => {
                     let mut parser = *parser;
                     let (taken, done) = self.parse_trailers(simd, &mut parser, &bytes[at..])?;

@@ -212,7 +212,8 @@ impl Machine {
 
     /// The body of the head that has just come, to be decoded elsewhere.
     pub(crate) fn take_body(&mut self) -> BodyDecoder {
-        std::mem::take(&mut self.body)
+        // A head without a body has begun none: what is there is an earlier request's.
+        if self.is_reading_body() { std::mem::take(&mut self.body) } else { BodyDecoder::default() }
     }
 
     /// The length of a complete head.
@@ -516,6 +517,17 @@ mod tests {
         let long = format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "a".repeat(8192));
         assert_eq!(refused(long.as_bytes()).status(), 414);
         assert_eq!(Rejection::Head(HeadError::OptionsMethodRequired).allow(), Some("OPTIONS"));
+    }
+
+    #[test]
+    fn a_refused_body_leaves_nothing_to_the_next_request() {
+        let mut machine = machine();
+        let mut broken =
+            b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhelloX".to_vec();
+        assert!(handle_whole(&mut machine, &mut broken).is_err());
+        machine.reset();
+        machine.handle_bytes(&mut b"GET / HTTP/1.1\r\nHost: a\r\n\r\n".to_vec()).expect("accepted");
+        assert!(machine.take_body().is_done());
     }
 
     #[test]
