@@ -22,12 +22,12 @@ impl<D: Driver, S: Service> Connections<D, S> {
         connection.phase = Phase::Lingering;
         connection.reason = reason;
         connection.flags &= !flag::PAUSED;
-        let (assembly, exchange) = (connection.assembly.take(), connection.exchange.take());
+        let assembly = connection.assembly.take();
+        Self::drop_exchange(connection);
         self.driver.shutdown_write(connection.info.socket());
         if let Some(assembly) = assembly {
             self.recycle(assembly);
         }
-        Self::drop_exchange(exchange);
         self.receive(key);
         let refused = matches!(
             reason,
@@ -48,18 +48,19 @@ impl<D: Driver, S: Service> Connections<D, S> {
         let lingering = connection.phase == Phase::Lingering;
         connection.phase = Phase::Ending;
         connection.reason = reason;
-        let (assembly, exchange) = (connection.assembly.take(), connection.exchange.take());
+        let assembly = connection.assembly.take();
+        let is_torn = Self::drop_exchange(connection);
         if lingering && connection.has(flag::RECEIVING) {
             // No abort: the last response may still be in the kernel, and a reset would throw it away.
             self.driver.stop_receiving(connection.info.socket(), key);
-        } else if connection.has(flag::RECEIVING | flag::SENDING) {
+        } else if is_torn || connection.has(flag::RECEIVING | flag::SENDING) {
+            // A response that is not whole must not end as one that ends with its connection.
             self.driver.abort(connection.info.socket());
         }
         if let Some(assembly) = assembly {
             self.recycle(assembly);
         }
         self.wheel.disarm(&mut self.table, key);
-        Self::drop_exchange(exchange);
         self.after_operation(key);
     }
 
@@ -99,7 +100,7 @@ impl<D: Driver, S: Service> Connections<D, S> {
         let keys: Vec<Key> = self.table.iter_keys().collect();
         for key in keys {
             let Some(mut connection) = self.table.remove(key) else { continue };
-            Self::drop_exchange(connection.exchange.take());
+            Self::drop_exchange(&mut connection);
             self.leave_gate(&connection);
             self.driver.abort(connection.info.socket());
             self.driver.abandon(connection.info.socket());

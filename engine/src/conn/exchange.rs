@@ -14,7 +14,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use peregrine_parser::{is_field_value, is_token, write_status_line};
+use peregrine_parser::{FieldName, is_field_value, is_token, write_status_line};
 use peregrine_pool::{Blocks, Lease, Payload};
 
 use super::ConnectionInfo;
@@ -30,6 +30,7 @@ pub(crate) type Task = Pin<Box<dyn Future<Output = Result<(), String>>>>;
 
 /// What all exchanges of a worker share.
 pub(crate) struct Common {
+    /// Another than that of the straight way, whose handlers may complete an exchange that waits elsewhere.
     pub(crate) preamble: RefCell<Preamble>,
     pub(crate) blocks: Blocks,
     /// Each response is its connection's last.
@@ -134,8 +135,14 @@ const HEAP_PIECE_BYTES: usize = 64 * 1024;
 /// So many blocks may wait in one exchange; what comes then is copied, so that the blocks go round.
 const BLOCKS_PER_EXCHANGE: u32 = 32;
 
-/// Up to so many bytes are worth to be copied behind those that wait already.
+/// Up to so many bytes are worth to be copied behind those that wait already to be read.
 const SMALL_BYTES: usize = 1024;
+
+/// Up to so many bytes are copied behind those that wait already to be sent: a part of a send costs more.
+const COPY_BYTES_MAX: usize = 8 * 1024;
+
+/// From so many bytes on what is to be copied is copied into one piece, instead of blocks that are a send each.
+const ONE_PIECE_BYTES: usize = 16 * 1024;
 
 impl Deref for Piece {
     type Target = [u8];
@@ -191,7 +198,7 @@ pub(super) struct State {
     ended: bool,
     trailers: Trailers,
     /// Why there will be no more of it.
-    failure: Option<ExchangeError>,
+    pub(super) failure: Option<ExchangeError>,
     pub(super) rejection: Option<Rejection>,
     /// A read waits.
     reader: Option<Waker>,
@@ -210,7 +217,11 @@ pub(super) struct State {
     /// What the handler has done wrong: the connection cannot go on after it.
     pub(super) misuse: Option<ExchangeError>,
     upgrades: Vec<u8>,
+    is_connect: bool,
     may_connect: bool,
+    /// The answer to an upgrade that was not possible, unless the handler finds another: a status, and the
+    /// protocol that it asks for.
+    refused_upgrade: Option<(u16, String)>,
     path: Vec<u8>,
 }
 
@@ -221,6 +232,8 @@ pub(crate) struct Shared {
     pub(super) state: RefCell<State>,
     /// The task is being polled: the connection will look by itself.
     pub(super) is_polled: Cell<bool>,
+    /// The gate counts the connection among the upgraded ones.
+    pub(super) is_upgraded: Cell<bool>,
     pub(super) waker: Waker,
 }
 
@@ -231,13 +244,16 @@ pub(super) struct Opening {
     pub(super) is_complete: bool,
     /// The protocols of `Upgrade`, if the client may be upgraded.
     pub(super) upgrades: Vec<u8>,
+    /// The method is CONNECT, and whether it may have its tunnel.
+    pub(super) is_connect: bool,
     pub(super) may_connect: bool,
     pub(super) path: Vec<u8>,
 }
 
 impl Shared {
     pub(super) fn new(info: ConnectionInfo, common: Rc<Common>, waker: Waker, opening: Opening) -> Rc<Self> {
-        let Opening { terms, expects_continue, is_complete, upgrades, may_connect, path } = opening;
+        let Opening { terms, expects_continue, is_complete, upgrades, is_connect, may_connect, path } =
+            opening;
         let state = State {
             pieces: VecDeque::new(),
             blocks: 0,
@@ -257,10 +273,13 @@ impl Shared {
             is_flushing: false,
             misuse: None,
             upgrades,
+            is_connect,
             may_connect,
+            refused_upgrade: None,
             path,
         };
-        Rc::new(Self { info, common, state: RefCell::new(state), is_polled: Cell::new(false), waker })
+        let (is_polled, is_upgraded) = (Cell::new(false), Cell::new(false));
+        Rc::new(Self { info, common, state: RefCell::new(state), is_polled, is_upgraded, waker })
     }
 
     /// Tells the connection that there is something to do.
@@ -333,6 +352,21 @@ impl Shared {
         state.terms.close = true;
     }
 
+    /// The connection leaves the exchange: whatever handle survives finds that it is gone.
+    pub(super) fn part(&self) {
+        self.info.detach();
+        self.break_off(ExchangeError::Disconnected);
+        self.discard();
+        self.wake();
+    }
+
+    /// Whether a part of a response is out that is not whole.
+    pub(super) fn is_torn(&self) -> bool {
+        let state = self.state.borrow();
+        matches!(state.progress, Progress::Body(_))
+            || (matches!(state.progress, Progress::Finished) && state.outbox.bytes() > 0)
+    }
+
     /// Lets a waiting read or write go on if it can.
     pub(super) fn wake(&self) {
         let mut state = self.state.borrow_mut();
@@ -342,7 +376,7 @@ impl Shared {
         let room = if state.is_flushing {
             state.outbox.bytes() == 0
         } else {
-            has_room(state.outbox.bytes(), self.common.max_response_buffer)
+            has_room(&state.outbox, self.common.max_response_buffer)
         };
         let writer = if room || is_gone { state.writer.take() } else { None };
         drop(state);
@@ -409,7 +443,20 @@ impl Shared {
     }
 
     pub(crate) async fn read(&self) -> Result<Option<Piece>, ExchangeError> {
-        poll_fn(|context| self.poll_read(context)).await
+        /// A read that is given up does not wait any more, and blames nobody.
+        struct Waiting<'a>(&'a Shared);
+
+        impl Drop for Waiting<'_> {
+            fn drop(&mut self) {
+                let given_up = self.0.state.borrow_mut().reader.take();
+                if given_up.is_some() {
+                    self.0.stir();
+                }
+            }
+        }
+
+        let waiting = Waiting(self);
+        poll_fn(|context| waiting.0.poll_read(context)).await
     }
 
     pub(crate) fn with_trailers<T>(&self, look: impl FnOnce(&Trailers) -> T) -> T {
@@ -425,6 +472,11 @@ impl Shared {
         let len = write_status_line(status, &mut head).unwrap_or(0);
         head.truncate(len);
         for (name, value) in fields {
+            // Neither length nor coding in a 1xx (RFC 9110 section 8.6, RFC 9112 section 6.1).
+            let id = FieldName::from_bytes(name.as_bytes());
+            if matches!(id, FieldName::ContentLength | FieldName::TransferEncoding) {
+                return Err(FieldError::Name.into());
+            }
             write_field_line(&mut head, name, value.as_bytes())?;
         }
         head.extend_from_slice(b"\r\n");
@@ -480,8 +532,10 @@ impl Shared {
     pub(crate) fn respond(&self, write: impl FnOnce(&mut ResponseWriter<'_>)) -> Result<(), ExchangeError> {
         let mut state = self.open_state()?;
         let terms = state.terms;
+        let is_connect = state.is_connect;
         let failure = self.write_head(&mut state, terms, |writer| {
             write(writer);
+            refuse_success(writer, is_connect);
             let finished = writer.finish();
             Ok((finished, writer.failure()))
         })?;
@@ -498,8 +552,10 @@ impl Shared {
     ) -> Result<(), ExchangeError> {
         let mut state = self.open_state()?;
         let terms = state.terms;
+        let is_connect = state.is_connect;
         let encoder = self.write_head(&mut state, terms, |writer| {
             let length = write(writer);
+            refuse_success(writer, is_connect);
             Ok(writer.finish_head(length)?)
         })?;
         state.progress = Progress::Body(encoder);
@@ -520,21 +576,27 @@ impl Shared {
             Some(protocol) => peregrine_parser::list_items(&state.upgrades)
                 .any(|offered| offered.eq_ignore_ascii_case(protocol.as_bytes())),
         };
+        if let Some(failure) = state.failure {
+            return Err(failure);
+        }
         if !is_asked_for {
+            let named = protocol.filter(|protocol| is_field_value(protocol.as_bytes()));
+            state.refused_upgrade = named.map(|protocol| (426, protocol.to_owned()));
             return Err(ExchangeError::NotRequested);
         }
         let terms = Terms { http_1_0: state.terms.http_1_0, ..Terms::default() };
-        let mut is_upgraded = false;
         let written = self.write_head(&mut state, terms, |writer| {
             write(writer);
             let finished = writer.finish_switching(protocol)?;
-            is_upgraded = self.common.gate.upgrade();
-            if is_upgraded { Ok((finished, ())) } else { Err(ExchangeError::TooManyUpgraded) }
+            self.is_upgraded.set(self.common.gate.upgrade());
+            if self.is_upgraded.get() { Ok((finished, ())) } else { Err(ExchangeError::TooManyUpgraded) }
         });
-        if is_upgraded {
+        if self.is_upgraded.get() {
             state.progress = Progress::Raw;
             state.ended = false;
             state.terms.close = true;
+        } else if written == Err(ExchangeError::TooManyUpgraded) {
+            state.refused_upgrade = Some((503, String::new()));
         }
         drop(state);
         self.stir();
@@ -548,6 +610,9 @@ impl Shared {
         let bytes = piece.as_slice();
         if state.failure == Some(ExchangeError::Disconnected) {
             return Err(ExchangeError::Disconnected);
+        }
+        if state.outbox.is_broken() {
+            return Err(ExchangeError::OutOfMemory);
         }
         if bytes.is_empty() {
             return Ok(());
@@ -567,24 +632,25 @@ impl Shared {
                 }
             },
         }
-        let pushed = match piece {
-            PieceToSend::Payload(payload) if payload.as_slice().len() > SMALL_BYTES => {
-                state.outbox.push_payload(blocks, payload)
+        let piece = match piece {
+            PieceToSend::Bytes(bytes) if bytes.len() >= ONE_PIECE_BYTES => {
+                PieceToSend::Payload(Payload::Owned(bytes.to_vec()))
+            }
+            piece => piece,
+        };
+        match piece {
+            PieceToSend::Payload(payload) if payload.as_slice().len() > COPY_BYTES_MAX => {
+                state.outbox.push_payload(blocks, payload)?;
             }
             piece => {
-                let end = match &mut state.progress {
-                    Progress::Body(encoder) => encoder.end_piece(),
-                    _ => b"",
-                };
-                state.outbox.push(blocks, piece.as_slice()).and_then(|()| state.outbox.push(blocks, end))
+                state.outbox.push(blocks, piece.as_slice())?;
+                if let Progress::Body(encoder) = &mut state.progress {
+                    state.outbox.push(blocks, encoder.end_piece())?;
+                }
             }
-        };
-        if pushed.is_err() {
-            // The framing is broken: half of a piece is written.
-            state.misuse = Some(ExchangeError::OutOfMemory);
         }
         self.stir();
-        Ok(pushed?)
+        Ok(())
     }
 
     fn poll_room(&self, context: &mut Context<'_>, everything: bool) -> Poll<Result<(), ExchangeError>> {
@@ -592,8 +658,8 @@ impl Shared {
         if state.failure == Some(ExchangeError::Disconnected) {
             return Poll::Ready(Err(ExchangeError::Disconnected));
         }
-        let bytes = state.outbox.bytes();
-        if bytes == 0 || (!everything && has_room(bytes, self.common.max_response_buffer)) {
+        let is_empty = state.outbox.bytes() == 0;
+        if is_empty || (!everything && has_room(&state.outbox, self.common.max_response_buffer)) {
             state.writer = None;
             return Poll::Ready(Ok(()));
         }
@@ -615,7 +681,7 @@ impl Shared {
             Progress::Body(_) => return Ok(()),
             _ => return Err(ExchangeError::AlreadyStarted),
         }
-        if !peregrine_parser::FieldName::from_bytes(name.as_bytes()).is_allowed_in_trailers() {
+        if !FieldName::from_bytes(name.as_bytes()).is_allowed_in_trailers() {
             return Err(FieldError::Name.into());
         }
         write_field_line(&mut state.trailer_lines, name, value)?;
@@ -648,20 +714,19 @@ impl Shared {
         self.state.borrow().terms.close
     }
 
-    pub(super) fn is_finished(&self) -> bool {
+    /// Whether nothing is owed to the client any more.
+    pub(super) fn is_settled(&self) -> bool {
         matches!(self.state.borrow().progress, Progress::Finished | Progress::Raw)
+    }
+
+    /// The answer to an upgrade that was not possible.
+    pub(super) fn refused_upgrade(&self) -> Option<(u16, String)> {
+        self.state.borrow().refused_upgrade.clone()
     }
 
     /// The path, for the log.
     pub(super) fn path(&self) -> Vec<u8> {
         self.state.borrow().path.clone()
-    }
-}
-
-impl State {
-    /// Why there will be no more of the body.
-    pub(super) fn failure(&self) -> Option<ExchangeError> {
-        self.failure
     }
 }
 
@@ -681,8 +746,15 @@ impl PieceToSend<'_> {
     }
 }
 
-fn has_room(bytes: usize, max: usize) -> bool {
-    bytes == 0 || bytes < max
+/// A success of CONNECT is a tunnel (RFC 9110 section 9.3.6): no response that goes on with HTTP may be one.
+fn refuse_success(writer: &mut ResponseWriter<'_>, is_connect: bool) {
+    if is_connect && (200..=299).contains(&writer.status()) {
+        writer.fail(FieldError::Status(writer.status()));
+    }
+}
+
+fn has_room(outbox: &Outbox, max: usize) -> bool {
+    outbox.bytes() == 0 || outbox.weight() < max
 }
 
 fn write_field_line(to: &mut Vec<u8>, name: &str, value: &[u8]) -> Result<(), FieldError> {

@@ -36,7 +36,9 @@ fn enter(count: &AtomicU64, limit: Option<u64>) -> bool {
 
 fn leave(count: &AtomicU64, limit: Option<u64>) {
     if limit.is_some() {
-        count.fetch_sub(1, Ordering::Relaxed);
+        // Should one ever leave twice, the server must not take that for all places.
+        let before = count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| count.checked_sub(1));
+        debug_assert!(before.is_ok(), "more leave than have entered");
     }
 }
 

@@ -5,7 +5,7 @@
 use std::panic;
 use std::sync::Arc;
 
-use peregrine_parser::{HeadLimits, Simd};
+use peregrine_parser::{HeadLimits, Simd, TargetForm};
 use peregrine_pool::{BlockConfig, Blocks, Payload};
 
 use super::*;
@@ -34,6 +34,11 @@ impl Service for TestService {
     ) -> bool {
         match request.path {
             path if is_streamed(path) => return false,
+            _ if request.form == TargetForm::Authority => return false,
+            b"/notify" => PARKED.with(|parked| {
+                let exchange = parked.borrow_mut().take().expect("one waits");
+                exchange.respond(|response| response.write_body("", b"news")).expect("an answer");
+            }),
             b"/unwanted" => response.set_status(404).expect("a final status"),
             b"/large" => response.set_payload("", Payload::Static(&LARGE)).expect("no type"),
             b"/panic" => panic::resume_unwind(Box::new("asked to")),
@@ -56,6 +61,9 @@ impl Service for TestService {
         let min_rate = Some(Rate::from(RATE));
         match request.path {
             path if is_streamed(path) => Admission::Stream(BodyLimits { max_bytes: 1 << 20, min_rate }),
+            _ if request.form == TargetForm::Authority => {
+                Admission::Stream(BodyLimits { max_bytes: 1 << 20, min_rate })
+            }
             b"/unwanted" => Admission::Unwanted,
             b"/small" => Admission::Whole(BodyLimits { max_bytes: 5, min_rate }),
             _ => Admission::Whole(BodyLimits { max_bytes: 1 << 20, min_rate }),
@@ -63,7 +71,8 @@ impl Service for TestService {
     }
 
     fn stream(&mut self, request: &RequestParts<'_>, exchange: Rc<Shared>) -> Streaming {
-        let task = task(request.path, exchange);
+        let is_connect = request.form == TargetForm::Authority;
+        let task = task(if is_connect { b"/s/tunnel" } else { request.path }, exchange);
         Streaming { task, min_response_rate: Some(Rate::from(RATE)) }
     }
 }
@@ -206,6 +215,11 @@ pub(super) fn responses(mut bytes: &[u8]) -> Vec<(u16, Vec<u8>)> {
     found
 }
 
+thread_local! {
+    /// An exchange that waits for another request.
+    static PARKED: std::cell::RefCell<Option<Rc<Shared>>> = const { std::cell::RefCell::new(None) };
+}
+
 /// Whether the test service answers a path by a task.
 pub(super) fn is_streamed(path: &[u8]) -> bool {
     path.starts_with(b"/s/")
@@ -227,6 +241,36 @@ pub(super) fn task(path: &[u8], exchange: Rc<Shared>) -> Task {
                 exchange.start(|_| None).and(exchange.push(PieceToSend::Bytes(b"part"))).expect("a response");
                 return Err("as asked".to_owned());
             }
+            b"/s/later-error" => {
+                exchange.start(|_| None).and(exchange.push(PieceToSend::Bytes(b"part"))).expect("a response");
+                let _ = exchange.wait_for_room(true).await;
+                return Err("as asked".to_owned());
+            }
+            b"/s/give-up" => {
+                let mut read = Box::pin(exchange.read());
+                std::future::poll_fn(|context| {
+                    let _ = read.as_mut().poll(context);
+                    std::task::Poll::Ready(())
+                })
+                .await;
+                drop(read);
+                std::future::pending::<()>().await;
+                Ok(())
+            }
+            b"/s/upgrade-much" => exchange
+                .switch(Some("echo"), |_| {})
+                .and_then(|()| (0..10).try_for_each(|_| exchange.push(PieceToSend::Bytes(&LARGE[..4000])))),
+            b"/s/half-line" => half_line(&exchange).await,
+            b"/s/payloads" => payloads(&exchange).await,
+            b"/s/park" => {
+                PARKED.with(|parked| *parked.borrow_mut() = Some(Rc::clone(&exchange)));
+                std::future::pending::<()>().await;
+                Ok(())
+            }
+            b"/s/tunnel" => match exchange.switch(None, |_| {}) {
+                Ok(()) => echo_raw(&exchange).await,
+                Err(error) => Err(error),
+            },
             b"/s/short" => exchange.start(|_| Some(10)).and(exchange.push(PieceToSend::Bytes(b"part"))),
             b"/s/long" => {
                 exchange.start(|_| Some(4)).expect("a response");
@@ -283,6 +327,28 @@ async fn large(exchange: &Shared) -> Result<(), ExchangeError> {
     for _ in 0..20 {
         exchange.push(PieceToSend::Payload(Payload::Static(&LARGE)))?;
         exchange.push(PieceToSend::Bytes(b"between"))?;
+        exchange.wait_for_room(false).await?;
+    }
+    exchange.finish()
+}
+
+/// Leaves two bytes of a block for a chunk's line, then goes on although it was told that it cannot.
+async fn half_line(exchange: &Shared) -> Result<(), ExchangeError> {
+    exchange.start(|_| None)?;
+    let have = exchange.state.borrow().outbox.bytes();
+    let data = 16 * 1024 - have - 2 - "xxxx\r\n\r\n".len();
+    exchange.push(PieceToSend::Bytes(&vec![b'd'; data]))?;
+    let _ = exchange.push(PieceToSend::Bytes(&[b'e'; 1000]));
+    let _ = exchange.wait_for_room(true).await;
+    let _ = exchange.push(PieceToSend::Bytes(b"more"));
+    exchange.finish()
+}
+
+async fn payloads(exchange: &Shared) -> Result<(), ExchangeError> {
+    exchange.start(|_| None)?;
+    for _ in 0..200 {
+        exchange.push(PieceToSend::Payload(Payload::Static(&LARGE[..9000])))?;
+        exchange.push(PieceToSend::Payload(Payload::Static(&LARGE[..1025])))?;
         exchange.wait_for_room(false).await?;
     }
     exchange.finish()

@@ -5,7 +5,7 @@
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::Wake;
 
 use peregrine_pool::Key;
@@ -26,6 +26,8 @@ pub(super) struct Mailbox {
     /// Ends the worker's sleep.
     bell: Bell,
     woken: Mutex<Vec<Arc<TaskWaker>>>,
+    /// Something may be in the list: most turns look no further.
+    has_woken: AtomicBool,
 }
 
 impl Mailbox {
@@ -33,23 +35,31 @@ impl Mailbox {
     pub(super) fn new(bell: Bell) -> Arc<Self> {
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
         HERE.set(id);
-        Arc::new(Self { id, bell, woken: Mutex::new(Vec::new()) })
+        Arc::new(Self { id, bell, woken: Mutex::new(Vec::new()), has_woken: AtomicBool::new(false) })
     }
 
     /// Swaps the list of what was woken for an empty one.
     pub(super) fn take(&self, into: &mut Vec<Arc<TaskWaker>>) {
         debug_assert!(into.is_empty(), "wake-ups would be lost");
+        if !self.has_woken() {
+            return;
+        }
+        // Before the list is taken: what comes later sets it again.
+        self.has_woken.store(false, Ordering::Release);
         let mut woken = self.woken.lock().unwrap_or_else(PoisonError::into_inner);
         std::mem::swap(&mut *woken, into);
     }
 
     /// Whether something waits in the list.
     pub(super) fn has_woken(&self) -> bool {
-        !self.woken.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+        self.has_woken.load(Ordering::Acquire)
     }
 
     fn push(&self, waker: Arc<TaskWaker>) {
-        self.woken.lock().unwrap_or_else(PoisonError::into_inner).push(waker);
+        let mut woken = self.woken.lock().unwrap_or_else(PoisonError::into_inner);
+        woken.push(waker);
+        self.has_woken.store(true, Ordering::Release);
+        drop(woken);
         // The worker itself looks before it sleeps.
         if HERE.get() != self.id {
             self.bell.wake();
@@ -61,18 +71,25 @@ impl Mailbox {
 #[derive(Debug)]
 pub(super) struct TaskWaker {
     key: u64,
-    mailbox: Arc<Mailbox>,
+    /// Weak, because the list of a worker that has ended may hold wakers, and wakers outlive workers.
+    mailbox: Weak<Mailbox>,
     is_queued: AtomicBool,
 }
 
 impl TaskWaker {
     pub(super) fn new(key: Key, mailbox: &Arc<Mailbox>) -> Arc<Self> {
-        Arc::new(Self { key: key.pack(), mailbox: Arc::clone(mailbox), is_queued: AtomicBool::new(false) })
+        Arc::new(Self {
+            key: key.pack(),
+            mailbox: Arc::downgrade(mailbox),
+            is_queued: AtomicBool::new(false),
+        })
     }
 
     /// Whose task it wakes. From here on it can be queued again.
     pub(super) fn take(&self) -> Key {
-        self.is_queued.store(false, Ordering::Release);
+        // Not a mere store: the poll that follows must see what was written before any wake-up that still found
+        // the flag set, and that queued nothing for it.
+        self.is_queued.swap(false, Ordering::AcqRel);
         Key::unpack(self.key)
     }
 }
@@ -83,8 +100,10 @@ impl Wake for TaskWaker {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        if !self.is_queued.swap(true, Ordering::AcqRel) {
-            self.mailbox.push(Arc::clone(self));
+        if !self.is_queued.swap(true, Ordering::AcqRel)
+            && let Some(mailbox) = self.mailbox.upgrade()
+        {
+            mailbox.push(Arc::clone(self));
         }
     }
 }
@@ -113,6 +132,54 @@ mod tests {
         assert_eq!(taken(&mailbox), []);
         waker.wake();
         assert_eq!(taken(&mailbox), [key]);
+    }
+
+    #[test]
+    fn no_wake_up_is_lost_between_threads() {
+        use std::sync::atomic::AtomicU32;
+
+        const ROUNDS: u32 = 20_000;
+        let bell = Bell::new().expect("an eventfd");
+        let mailbox = Mailbox::new(bell);
+        let waker = Waker::from(TaskWaker::new(Key::unpack(1), &mailbox));
+        let written = Arc::new(AtomicU32::new(0));
+        let seen = Arc::new(AtomicU32::new(0));
+        let thread = {
+            let (written, seen, waker) = (Arc::clone(&written), Arc::clone(&seen), waker.clone());
+            thread::spawn(move || {
+                for round in 1..=ROUNDS {
+                    written.store(round, Ordering::Relaxed);
+                    waker.wake_by_ref();
+                    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+                    while seen.load(Ordering::Acquire) < round {
+                        assert!(std::time::Instant::now() < deadline, "the wake-up of round {round} is lost");
+                        std::hint::spin_loop();
+                    }
+                }
+            })
+        };
+        // Wakes itself as well, so that the flag is often set when the other thread looks.
+        while seen.load(Ordering::Relaxed) < ROUNDS && !thread.is_finished() {
+            if !taken(&mailbox).is_empty() {
+                let now = written.load(Ordering::Relaxed);
+                if now.is_multiple_of(2) && now > seen.load(Ordering::Relaxed) {
+                    waker.wake_by_ref();
+                }
+                seen.store(now, Ordering::Release);
+            }
+        }
+        thread.join().expect("no wake-up is lost");
+    }
+
+    #[test]
+    fn a_waker_that_outlives_its_worker_does_nothing() {
+        let mailbox = Mailbox::new(Bell::new().expect("an eventfd"));
+        let waker = Waker::from(TaskWaker::new(Key::unpack(1), &mailbox));
+        let weak = Arc::downgrade(&mailbox);
+        waker.wake_by_ref();
+        drop(mailbox);
+        assert!(weak.upgrade().is_none(), "the list keeps the mailbox alive");
+        waker.wake();
     }
 
     #[test]

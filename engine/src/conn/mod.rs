@@ -255,8 +255,9 @@ struct Connection {
     assembly: Option<Box<Assembly>>,
     /// A request whose body, or whose response, is streamed.
     exchange: Option<Box<Exchange>>,
-    /// When the open send must have ended.
+    /// When the open send must have ended, and when it must have come further.
     send_by: u64,
+    stall_by: u64,
     /// When the connection has lived long enough.
     expires: u64,
     /// How many requests it may still bring.
@@ -280,6 +281,7 @@ impl Connection {
             assembly: None,
             exchange: None,
             send_by: 0,
+            stall_by: 0,
             expires: u64::MAX,
             requests_left: u32::MAX,
             phase: Phase::Open,

@@ -13,6 +13,9 @@ use crate::driver::SendBuffer;
 #[derive(Debug)]
 pub(super) struct NoMemory;
 
+/// What a block counts for that holds little, in bytes.
+const BLOCK_WEIGHT: usize = 8 * 1024;
+
 /// A head begins in a block only if so many bytes are left.
 const HEAD_ROOM_BYTES: usize = 1024;
 
@@ -25,12 +28,25 @@ pub(super) struct Outbox {
     queue: VecDeque<SendBuffer>,
     /// Bytes that are in here or on their way.
     bytes: usize,
+    /// A piece did not fit for want of memory: what is written stops in the middle of something.
+    is_broken: bool,
 }
 
 impl Outbox {
     /// Bytes that the kernel has not taken, those of an open send included.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Memory that waits to be sent: the bytes, or the blocks where these are hardly used.
+    pub(super) fn weight(&self) -> usize {
+        let blocks = self.queue.len() + usize::from(self.block.is_some());
+        self.bytes.max(blocks.saturating_sub(1) * BLOCK_WEIGHT)
+    }
+
+    /// Whether a part of something is missing: nothing that is written after it may be sent.
+    pub(super) fn is_broken(&self) -> bool {
+        self.is_broken
     }
 
     /// The kernel has taken so many bytes of what [`next`](Self::next) gave out.
@@ -52,8 +68,9 @@ impl Outbox {
 
     fn block(&mut self, blocks: &Blocks) -> Result<&mut Lease, NoMemory> {
         if self.block.is_none() {
-            self.block = Some(blocks.lease().ok_or(NoMemory)?);
+            self.block = blocks.lease();
         }
+        self.is_broken |= self.block.is_none();
         self.block.as_mut().ok_or(NoMemory)
     }
 
@@ -142,7 +159,7 @@ mod tests {
         let blocks = Blocks::new(shape);
         let mut outbox = Outbox::default();
         outbox.push(&blocks, b"1234").unwrap();
-        assert!(outbox.push(&blocks, b"5").is_err());
+        assert!(outbox.push(&blocks, b"5").is_err() && outbox.is_broken());
         assert!(outbox.next().is_some_and(|buffer| buffer.block() == b"1234"));
     }
 }

@@ -227,11 +227,7 @@ impl<D: Driver, S: Service> Connections<D, S> {
         connection.assembly = Some(assembly);
         connection.flags &= !flag::CHECKED;
         if must_wait && assembly_bytes > max {
-            // Said again should the kernel have missed it the first time.
-            if connection.has(flag::RECEIVING) && connection.has(flag::PAUSED) && assembly_bytes > 4 * max {
-                self.driver.stop_receiving(connection.info.socket(), key);
-            }
-            self.pause(key);
+            self.pause(key, assembly_bytes > 4 * max);
         }
     }
 
@@ -290,24 +286,12 @@ impl<D: Driver, S: Service> Connections<D, S> {
             }
             None => {}
         }
-        self.resume(key);
+        self.update_receiving(key);
     }
 
     /// So many bytes wait behind a send or an exchange before the connection is no longer received from.
     pub(super) fn max_parked(&self) -> usize {
         PARKED_BYTES_MAX.min(self.settings.max_request_buffer)
-    }
-
-    /// Receives again once what was parked has been served.
-    fn resume(&mut self, key: Key) {
-        let max = self.max_parked();
-        let Some(connection) = self.table.get_mut(key) else { return };
-        let parked = connection.assembly.as_ref().map_or(0, |assembly| assembly.bytes.len());
-        let is_free = !connection.has(flag::SENDING) && connection.exchange.is_none();
-        if connection.has(flag::PAUSED) && (parked <= max || is_free) {
-            connection.flags &= !flag::PAUSED;
-            self.receive(key);
-        }
     }
 
     /// Keeps an assembly's memory for the next one, unless it has grown large.

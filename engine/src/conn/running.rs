@@ -13,10 +13,13 @@ use peregrine_pool::{Key, Lease};
 
 use super::exchange::Progress;
 use super::mailbox::TaskWaker;
+use super::serving::write_rejection;
 use super::timing::NEVER;
-use super::{Connections, EndReason, ExchangeError, Phase, Service, Shared, Task, drop_panic, flag};
+use super::{
+    Connection, Connections, EndReason, ExchangeError, Phase, Service, Shared, Task, drop_panic, flag,
+};
 use crate::driver::Driver;
-use crate::proto::h1::BodyDecoder;
+use crate::proto::h1::{BodyDecoder, ResponseWriter};
 use crate::proto::{Rate, Rejection};
 use crate::telemetry;
 
@@ -142,7 +145,7 @@ impl<D: Driver, S: Service> Connections<D, S> {
 
     /// Lets the handler go on, then does what it has asked for.
     fn poll(&mut self, key: Key) {
-        let Some(running) = self.handler(key) else { return };
+        let Some(running) = self.handler(key) else { return self.pump(key) };
         let shared = Rc::clone(&running.shared);
         if let Some(mut task) = running.task.take() {
             shared.is_polled.set(true);
@@ -185,22 +188,29 @@ impl<D: Driver, S: Service> Connections<D, S> {
                 Progress::Body(encoder) => encoder.missing() == 0 && outcome.is_ok(),
                 Progress::Open | Progress::Finished | Progress::Raw => true,
             };
-            (is_open, is_whole, state.failure(), state.rejection, state.misuse)
+            (is_open, is_whole, state.failure, state.rejection, state.misuse)
         };
         if failure == Some(ExchangeError::Disconnected) {
             return;
         }
         if is_open && let Some(rejection) = rejection {
-            let answered = shared.respond(|response| {
-                super::serving::write_rejection(response, rejection);
-            });
-            if answered.is_err() {
-                self.end(key, EndReason::OutOfMemory);
-            }
-            return;
+            return self.answer_for_handler(key, shared, |response| write_rejection(response, rejection));
         }
         if is_open && failure == Some(ExchangeError::UnexpectedEnd) {
             return self.end(key, EndReason::UnexpectedEndOfRequest);
+        }
+        if is_open
+            && outcome.is_err()
+            && let Some((status, protocol)) = shared.refused_upgrade()
+        {
+            // What the handler has returned is what the client has not asked for: no fault of its own.
+            return self.answer_for_handler(key, shared, |response| {
+                response.set_status(status).expect("a final status");
+                if !protocol.is_empty() {
+                    response.add_field("Upgrade", protocol.as_bytes()).expect("a checked value");
+                    response.add_field("Connection", b"upgrade").expect("a valid field");
+                }
+            });
         }
         let told = match (outcome, misuse) {
             (Err(error), _) => error.clone(),
@@ -211,32 +221,39 @@ impl<D: Driver, S: Service> Connections<D, S> {
         };
         // That a client has gone or broken off is none of the handler's faults.
         if let (Some(told), None) = (told, failure) {
-            telemetry::handler_failed(&shared.path(), told);
+            let did = if is_open { "answered 500" } else { "failed in the middle of its response" };
+            telemetry::handler_failed(&shared.path(), did, told);
         }
         if is_open {
-            let answered = shared.respond(|response| {
+            self.answer_for_handler(key, shared, |response| {
                 response.set_status(500).expect("a final status");
                 response.close();
             });
-            if answered.is_err() {
-                self.end(key, EndReason::OutOfMemory);
-            }
-        } else if !is_whole || (!shared.is_finished() && shared.finish().is_err()) {
+        } else if !is_whole || (!shared.is_settled() && shared.finish().is_err()) {
             self.end(key, EndReason::ErrorAfterStartingResponse);
+        }
+    }
+
+    /// Sends the response that a handler has not.
+    fn answer_for_handler(&mut self, key: Key, shared: &Shared, write: impl FnOnce(&mut ResponseWriter<'_>)) {
+        if shared.respond(write).is_err() {
+            self.end(key, EndReason::OutOfMemory);
         }
     }
 
     /// Does what a handler has asked for: sends, receives again, goes on to the next request.
     pub(super) fn pump(&mut self, key: Key) {
-        let (max_request_buffer, max_parked) = (self.settings.max_request_buffer, self.max_parked());
         let Some(connection) = self.table.get_mut(key) else { return };
         let Some(exchange) = &mut connection.exchange else { return };
         if connection.phase != Phase::Open {
             return;
         }
-        let Some(running) = &mut exchange.handler else { return self.rearm(key) };
+        let Some(running) = &mut exchange.handler else {
+            self.update_receiving(key);
+            return self.rearm(key);
+        };
         let shared = Rc::clone(&running.shared);
-        if shared.state.borrow().misuse == Some(ExchangeError::OutOfMemory) {
+        if shared.state.borrow().outbox.is_broken() {
             return self.end(key, EndReason::OutOfMemory);
         }
         if shared.is_raw() && !exchange.body.is_raw() {
@@ -255,36 +272,49 @@ impl<D: Driver, S: Service> Connections<D, S> {
                     let (socket, remaining) = (connection.info.socket(), buffer.remaining());
                     self.driver.send(socket, key, buffer);
                     let send_by = self.send_deadline(min_response_rate, remaining);
+                    let stall_by = self.idle_deadline(NEVER);
                     if let Some(connection) = self.table.get_mut(key) {
                         connection.send_by = send_by;
+                        connection.stall_by = stall_by;
                     }
                 }
                 None if is_over => return self.exchange_over(key),
                 None => {}
             }
         }
+        self.update_receiving(key);
+        self.rearm(key);
+    }
+
+    /// Receives again, if whatever has paused that is over.
+    pub(super) fn update_receiving(&mut self, key: Key) {
+        let (max_request_buffer, max_parked) = (self.settings.max_request_buffer, self.max_parked());
         let Some(connection) = self.table.get_mut(key) else { return };
-        let is_refused = shared.state.borrow().rejection.is_some();
-        // What is parked behind the exchange has paused it, or what the handler has not read.
+        if connection.phase != Phase::Open || !connection.has(flag::PAUSED) {
+            return;
+        }
         let parked = connection.assembly.as_ref().map_or(0, |assembly| assembly.bytes.len());
-        let has_room = parked <= max_parked && shared.buffered() <= max_request_buffer / 2;
-        if connection.flags & flag::PAUSED != 0 && has_room && !is_refused {
+        let may_receive = match &connection.exchange {
+            None => parked <= max_parked || !connection.has(flag::SENDING),
+            Some(exchange) => match &exchange.handler {
+                None => parked <= max_parked,
+                Some(Running { shared, .. }) => {
+                    let is_refused = shared.state.borrow().rejection.is_some();
+                    parked <= max_parked && shared.buffered() <= max_request_buffer / 2 && !is_refused
+                }
+            },
+        };
+        if may_receive {
             connection.flags &= !flag::PAUSED;
             self.receive(key);
         }
-        self.rearm(key);
     }
 
     /// The connection speaks another protocol from here on; what was taken for requests belongs to it.
     fn enter_raw(&mut self, key: Key) {
         self.feed_assembled(key);
         let Some(connection) = self.table.get_mut(key) else { return };
-        let has_ended = connection.flags & flag::EOF != 0;
-        if connection.has(flag::PAUSED) {
-            connection.flags &= !flag::PAUSED;
-            self.receive(key);
-        }
-        if has_ended {
+        if connection.has(flag::EOF) {
             self.end_of_body(key);
         }
         self.pump(key);
@@ -371,20 +401,25 @@ impl<D: Driver, S: Service> Connections<D, S> {
         }
         let max_request_buffer = self.settings.max_request_buffer;
         let Some(running) = self.handler(key) else { return };
+        let waits = running.read_since.is_some();
         let shared = Rc::clone(&running.shared);
-        shared.wake();
-        if shared.buffered() > max_request_buffer {
-            self.pause(key);
+        let buffered = shared.buffered();
+        if buffered > max_request_buffer {
+            self.pause(key, buffered / 4 > max_request_buffer);
         }
-        self.rearm(key);
+        // Most pieces come while nobody waits for them: then they change no deadline.
+        if waits {
+            shared.wake();
+            self.rearm(key);
+        }
     }
 
-    /// Stops receiving until what has arrived is taken.
-    pub(super) fn pause(&mut self, key: Key) {
+    /// Stops receiving until what has arrived is taken. Said `again` should the kernel have missed it before.
+    pub(super) fn pause(&mut self, key: Key, again: bool) {
         let Some(connection) = self.table.get_mut(key) else { return };
         let is_new = !connection.has(flag::PAUSED);
         connection.flags |= flag::PAUSED;
-        if is_new && connection.has(flag::RECEIVING) {
+        if (is_new || again) && connection.has(flag::RECEIVING) {
             self.driver.stop_receiving(connection.info.socket(), key);
         }
     }
@@ -420,7 +455,7 @@ impl<D: Driver, S: Service> Connections<D, S> {
                 let shared = Rc::clone(&running.shared);
                 shared.reject(rejection);
                 shared.wake();
-                self.pause(key);
+                self.pause(key, false);
                 self.rearm(key);
             }
             None => self.close_after_send(key, reason),
@@ -488,7 +523,7 @@ impl<D: Driver, S: Service> Connections<D, S> {
         let Some(Running { shared, .. }) = exchange.handler.take() else { return };
         let (is_raw, closes) = (shared.is_raw(), shared.closes());
         let is_refused = shared.state.borrow().rejection.is_some();
-        shared.break_off(ExchangeError::Disconnected);
+        shared.part();
         let closing = match connection.requests_left {
             _ if is_raw => Some(EndReason::UpgradedClosed),
             _ if is_refused => Some(connection.reason),
@@ -498,6 +533,9 @@ impl<D: Driver, S: Service> Connections<D, S> {
             _ if now >= connection.expires => Some(EndReason::LifetimeReached),
             _ => Some(EndReason::ClosedAfterResponse),
         };
+        if shared.is_upgraded.get() {
+            connection.flags |= flag::UPGRADED;
+        }
         if let Some(reason) = closing {
             connection.exchange = None;
             return self.close(key, reason);
@@ -509,16 +547,8 @@ impl<D: Driver, S: Service> Connections<D, S> {
             return self.end(key, EndReason::UnexpectedEndOfRequest);
         }
         exchange.drain_by = now + DRAIN_MILLIS;
-        self.unpause(key);
+        self.update_receiving(key);
         self.rearm(key);
-    }
-
-    fn unpause(&mut self, key: Key) {
-        let Some(connection) = self.table.get_mut(key) else { return };
-        if connection.has(flag::PAUSED) {
-            connection.flags &= !flag::PAUSED;
-            self.receive(key);
-        }
     }
 
     /// The exchange is over, its request used up: what follows is the next one.
@@ -534,22 +564,25 @@ impl<D: Driver, S: Service> Connections<D, S> {
         }
         let Some(connection) = self.table.get(key) else { return };
         if connection.phase == Phase::Open && connection.exchange.is_none() {
-            if connection.assembly.is_none() {
-                self.unpause(key);
-            }
+            self.update_receiving(key);
             self.rearm(key);
         }
     }
 
-    /// Drops a handler whose connection is gone; it is told by its task being dropped.
-    pub(super) fn drop_exchange(exchange: Option<Box<Exchange>>) {
-        let Some(running) = exchange.and_then(|exchange| exchange.handler) else { return };
-        running.shared.info.detach();
-        running.shared.break_off(ExchangeError::Disconnected);
-        running.shared.discard();
+    /// Takes the exchange from a connection that ends, and drops its handler, which is told by that. Returns
+    /// whether a part of a response was out, so that the end must not look like its end.
+    pub(super) fn drop_exchange(connection: &mut Connection) -> bool {
+        let exchange = connection.exchange.take();
+        let Some(running) = exchange.and_then(|exchange| exchange.handler) else { return false };
+        if running.shared.is_upgraded.get() {
+            connection.flags |= flag::UPGRADED;
+        }
+        let is_torn = running.shared.is_torn();
+        running.shared.part();
         if let Some(task) = running.task {
             drop_task(task);
         }
+        is_torn
     }
 }
 

@@ -13,7 +13,7 @@ use peregrine_pool::{Blocks, Lease, Payload};
 use super::exchange::{CONTINUE, Common, Opening};
 use super::running::{Exchange, Running};
 use super::{Admission, ConnectionInfo, Counters, EndReason, Service, Shared, Streaming, drop_panic};
-use crate::proto::h1::{Finished, Machine, Progress, ResponseWriter, Terms};
+use crate::proto::h1::{Finished, Machine, Preamble, Progress, ResponseWriter, Terms};
 use crate::proto::{Rejection, RequestParts};
 use crate::telemetry;
 
@@ -75,7 +75,7 @@ pub(super) enum Stop {
     Full,
     /// The rest begins with a request that is answered in a task: [`Server::begin_exchange`].
     Stream,
-    /// The rest begins with a request that is answered, but for its body: [`Server::begin_drain`].
+    /// The rest begins with a request that is answered, but for its body, which is to be drained.
     Drain,
     /// The connection ends.
     Last,
@@ -92,9 +92,19 @@ pub(super) struct Quota<'a> {
 /// What serving takes.
 pub(super) struct Server<S> {
     pub(super) service: S,
+    pub(super) preamble: Preamble,
     pub(super) common: Rc<Common>,
     pub(super) counters: Counters,
     pub(super) log_rejections: bool,
+}
+
+/// What becomes of a body.
+enum Admitted {
+    /// The machine goes on with it.
+    Collected,
+    Streamed,
+    /// Its request is answered without it.
+    Unwanted,
 }
 
 /// How answering a request has ended.
@@ -144,39 +154,38 @@ impl<S: Service> Server<S> {
         let mut served = 0;
         while served < bytes.len() {
             let rest = &mut bytes[served..];
-            match machine.handle_bytes(rest) {
-                Ok(Progress::Complete { consumed }) => {
-                    match self.answer(outgoing, info, &mut quota, machine, &rest[..consumed]) {
-                        Answered::Yes => {}
-                        Answered::Streams => return (served, Stop::Stream),
-                        Answered::NoMemory => {
-                            machine.reset();
-                            return (bytes.len(), Stop::Last);
-                        }
-                    }
-                    machine.reset();
-                    served += consumed;
-                    if outgoing.last.is_some() {
-                        return (served, Stop::Last);
-                    }
-                    if !outgoing.has_room() {
-                        return (served, if served < bytes.len() { Stop::Full } else { Stop::Served });
-                    }
-                }
+            let (consumed, is_drained) = match machine.handle_bytes(rest) {
+                Ok(Progress::Complete { consumed }) => (consumed, false),
                 Ok(Progress::NeedMore) => {
                     if outgoing.has_room() && machine.take_expectation(rest.len()) {
                         self.interim(outgoing, CONTINUE);
                     }
                     return (served, Stop::Torn);
                 }
-                Ok(Progress::Head) => match self.admit(outgoing, info, &mut quota, machine, rest) {
-                    Ok(None) => {}
-                    Ok(Some(stop)) => return (served, stop),
-                    Err(rejection) => {
-                        return self.stop_refused(outgoing, machine, rejection, &bytes[served..]);
-                    }
+                Ok(Progress::Head) => match self.admit(machine, rest) {
+                    Ok(Admitted::Collected) => continue,
+                    Ok(Admitted::Streamed) => return (served, Stop::Stream),
+                    Ok(Admitted::Unwanted) => (machine.head_bytes(), true),
+                    Err(rejection) => return self.stop_refused(outgoing, machine, rejection, rest),
                 },
-                Err(rejection) => return self.stop_refused(outgoing, machine, rejection, &bytes[served..]),
+                Err(rejection) => return self.stop_refused(outgoing, machine, rejection, rest),
+            };
+            match self.answer(outgoing, info, &mut quota, machine, &rest[..consumed]) {
+                Answered::Yes if is_drained && outgoing.last.is_none() => return (served, Stop::Drain),
+                Answered::Yes => {}
+                Answered::Streams => return (served, Stop::Stream),
+                Answered::NoMemory => {
+                    machine.reset();
+                    return (bytes.len(), Stop::Last);
+                }
+            }
+            machine.reset();
+            served += consumed;
+            if outgoing.last.is_some() {
+                return (served, Stop::Last);
+            }
+            if !outgoing.has_room() {
+                return (served, if served < bytes.len() { Stop::Full } else { Stop::Served });
             }
         }
         (served, Stop::Served)
@@ -196,41 +205,24 @@ impl<S: Service> Server<S> {
         (usize::MAX, Stop::Last)
     }
 
-    /// Decides about the body of a request whose head is here. `None` goes on with the machine.
-    fn admit(
-        &mut self,
-        outgoing: &mut Outgoing,
-        info: &ConnectionInfo,
-        quota: &mut Quota<'_>,
-        machine: &mut Machine,
-        bytes: &[u8],
-    ) -> Result<Option<Stop>, Rejection> {
+    /// Decides about the body of a request whose head is here.
+    #[inline(never)]
+    fn admit(&mut self, machine: &mut Machine, bytes: &[u8]) -> Result<Admitted, Rejection> {
         match self.service.admit(&machine.request(bytes)) {
-            Admission::Whole(limits) => {
-                machine.collect(&limits)?;
-                Ok(None)
-            }
-            Admission::Stream(limits) => {
-                machine.limit_body(&limits)?;
-                Ok(Some(Stop::Stream))
-            }
+            Admission::Whole(limits) => machine.collect(&limits).map(|()| Admitted::Collected),
+            Admission::Stream(limits) => machine.limit_body(&limits).map(|()| Admitted::Streamed),
             Admission::Unwanted => {
-                let head_bytes = machine.head_bytes();
                 // A client that waits may now send the body or not: only the end of the connection is clear.
-                quota.is_expired |= machine.take_expectation(bytes.len());
-                let answered = self.answer(outgoing, info, quota, machine, &bytes[..head_bytes]);
-                debug_assert!(answered != Answered::Streams, "nobody wants the body");
-                if outgoing.last.is_none() {
-                    return Ok(Some(Stop::Drain));
+                if machine.take_expectation(bytes.len()) {
+                    machine.close();
                 }
-                machine.reset();
-                Ok(Some(Stop::Last))
+                Ok(Admitted::Unwanted)
             }
         }
     }
 
     /// What the response to the machine's request may do with the connection, and why it ends with it if it does.
-    #[inline]
+    #[inline(always)]
     fn terms(&self, quota: &mut Quota<'_>, machine: &Machine) -> (Terms, EndReason) {
         let mut terms = machine.terms();
         let mut reason = EndReason::ClosedAfterResponse;
@@ -261,8 +253,7 @@ impl<S: Service> Server<S> {
             outgoing.last = Some(EndReason::OutOfMemory);
             return Answered::NoMemory;
         };
-        let mut preamble = self.common.preamble.borrow_mut();
-        let mut response = ResponseWriter::new(block, &mut preamble, terms);
+        let mut response = ResponseWriter::new(block, &mut self.preamble, terms);
         response.begin();
         let request = machine.request(bytes);
         let service = &mut self.service;
@@ -284,7 +275,7 @@ impl<S: Service> Server<S> {
         self.counters.requests += 1;
         let finished = response.finish();
         if let Some(failure) = response.failure() {
-            telemetry::handler_failed(request.path, failure);
+            telemetry::handler_failed(request.path, "answered 500", failure);
         }
         let payload = if finished.has_payload { response.take_payload() } else { None };
         outgoing.add(finished, reason);
@@ -295,6 +286,7 @@ impl<S: Service> Server<S> {
     }
 
     /// Begins to answer the request that the machine has stopped at, in a task that `waker` wakes.
+    #[inline(never)]
     pub(super) fn begin_exchange(
         &mut self,
         info: &ConnectionInfo,
@@ -312,7 +304,8 @@ impl<S: Service> Server<S> {
             expects_continue,
             is_complete: !machine.is_reading_body(),
             upgrades: if request.may_upgrade { upgrades(&request) } else { Vec::new() },
-            may_connect: request.form == TargetForm::Authority,
+            is_connect: request.form == TargetForm::Authority,
+            may_connect: request.form == TargetForm::Authority && request.may_tunnel,
             path: request.path.to_vec(),
         };
         let shared = Shared::new(info.share(), Rc::clone(&self.common), waker, opening);
@@ -354,8 +347,7 @@ impl<S: Service> Server<S> {
         outgoing.last = Some(reason);
         let terms = Terms { close: true, ..Terms::default() };
         let Some(block) = outgoing.block(&self.common.blocks) else { return };
-        let mut preamble = self.common.preamble.borrow_mut();
-        let mut response = ResponseWriter::new(block, &mut preamble, terms);
+        let mut response = ResponseWriter::new(block, &mut self.preamble, terms);
         response.begin();
         write_rejection(&mut response, rejection);
         let finished = response.finish();

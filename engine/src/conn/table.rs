@@ -106,8 +106,9 @@ pub(crate) struct Connections<D, S> {
 impl<D: Driver, S: Service> Connections<D, S> {
     pub(crate) fn new(driver: D, service: S, simd: Simd, settings: Settings) -> Self {
         let now = driver.now();
+        let preamble = || Preamble::new(settings.server_field, now.unix_seconds);
         let common = Common {
-            preamble: RefCell::new(Preamble::new(settings.server_field, now.unix_seconds)),
+            preamble: RefCell::new(preamble()),
             blocks: settings.send_blocks.clone(),
             draining: Cell::new(false),
             gate: Arc::clone(&settings.gate),
@@ -118,6 +119,7 @@ impl<D: Driver, S: Service> Connections<D, S> {
         Self {
             server: Server {
                 service,
+                preamble: preamble(),
                 common: Rc::new(common),
                 counters: Counters::default(),
                 log_rejections: settings.log_rejections,
@@ -172,7 +174,9 @@ impl<D: Driver, S: Service> Connections<D, S> {
             (until, retry) => until.or(retry),
         };
         self.driver.turn(until)?;
-        self.server.common.preamble.borrow_mut().refresh(self.driver.now().unix_seconds);
+        let seconds = self.driver.now().unix_seconds;
+        self.server.preamble.refresh(seconds);
+        self.server.common.preamble.borrow_mut().refresh(seconds);
         Ok(())
     }
 

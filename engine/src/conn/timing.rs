@@ -42,11 +42,12 @@ impl<D: Driver, S: Service> Connections<D, S> {
     fn deadline(&self, connection: &Connection) -> u64 {
         let now = self.driver.now().millis;
         let stall = now.saturating_add(self.settings.keep_alive_millis);
-        let sending = if connection.has(flag::SENDING) { connection.send_by.min(stall) } else { NEVER };
+        let is_sending = connection.has(flag::SENDING);
+        let sending = if is_sending { connection.send_by.min(connection.stall_by) } else { NEVER };
         if let Some(exchange) = &connection.exchange {
             return exchange.deadline(self.settings.keep_alive_millis).min(sending);
         }
-        if connection.has(flag::SENDING) {
+        if is_sending {
             return sending;
         }
         match &connection.assembly {

@@ -2,6 +2,7 @@
 
 use peregrine_pool::Key;
 
+use super::timing::NEVER;
 use super::{Connections, EndReason, Phase, Service, flag};
 use crate::driver::{Driver, Errno, SendBuffer};
 
@@ -14,11 +15,12 @@ impl<D: Driver, S: Service> Connections<D, S> {
         let (socket, bytes) = (connection.info.socket(), buffer.remaining());
         self.driver.send(socket, key, buffer);
         let send_by = self.send_deadline(self.settings.min_response_rate, bytes);
-        let stall = self.driver.now().millis.saturating_add(self.settings.keep_alive_millis);
+        let stall_by = self.idle_deadline(NEVER);
         if let Some(connection) = self.table.get_mut(key) {
             connection.send_by = send_by;
+            connection.stall_by = stall_by;
         }
-        self.wheel.arm(&mut self.table, key, send_by.min(stall));
+        self.wheel.arm(&mut self.table, key, send_by.min(stall_by));
     }
 
     #[inline]
@@ -36,6 +38,9 @@ impl<D: Driver, S: Service> Connections<D, S> {
         let is_all = buffer.remaining() == 0;
         if !is_all && connection.phase == Phase::Open {
             self.driver.send(connection.info.socket(), key, buffer);
+            let stall_by = self.idle_deadline(NEVER);
+            let Some(connection) = self.table.get_mut(key) else { return };
+            connection.stall_by = stall_by;
             if connection.exchange.is_some() {
                 self.exchange_sent(key, sent as usize, false);
             }

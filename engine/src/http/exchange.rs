@@ -65,7 +65,8 @@ impl Exchange {
     /// (RFC 9110 section 15.2), is sent nothing.
     ///
     /// # Errors
-    /// The status is not of 102 to 199, a field cannot be sent, or the final response has begun.
+    /// The status is not of 102 to 199; a field cannot be sent, as `Content-Length` in an interim response; the final
+    /// response has begun; the connection is gone; there is no memory.
     pub fn inform(&mut self, status: u16, fields: &[(&str, &str)]) -> Result<(), ExchangeError> {
         self.shared().inform(status, fields)
     }
@@ -73,7 +74,8 @@ impl Exchange {
     /// Sends a whole response. What `write` does may be as much as any handler's.
     ///
     /// # Errors
-    /// A response has begun before. A status or field that cannot be sent: then a 500 is sent instead.
+    /// A response has begun before, the connection is gone, or there is no memory. A status or field that cannot be
+    /// sent, as a success of CONNECT: then a 500 is sent instead.
     pub fn respond(&mut self, write: impl FnOnce(&mut Response)) -> Result<(), ExchangeError> {
         self.shared().respond(|writer| write(&mut Response::new(writer)))
     }
@@ -82,7 +84,7 @@ impl Exchange {
     /// length; to an HTTP/1.0 client until the connection closes.
     ///
     /// # Errors
-    /// A response has begun before, or a status or field cannot be sent.
+    /// A response has begun before, a status or field cannot be sent, the connection is gone, or there is no memory.
     pub fn start(&mut self, write: impl FnOnce(&mut ResponseHead)) -> Result<ResponseStream, ExchangeError> {
         self.shared().start(|writer| {
             let mut head = ResponseHead { writer, length: None };
@@ -109,8 +111,8 @@ impl Exchange {
     ///
     /// # Errors
     /// The client has not asked for that protocol, or in HTTP/1.0 or with a body; there are as many upgraded
-    /// connections as there may be; a response has begun before. The handler may still answer, with 426 or 503
-    /// for example.
+    /// connections as there may be; a response has begun before. The handler may still answer; if it returns the
+    /// error, the answer is 426 with `Upgrade`, or 503.
     pub fn upgrade(
         &mut self,
         protocol: &str,
@@ -123,7 +125,8 @@ impl Exchange {
     /// 9.3.6). Where it leads to is the handler's business. `write` may add fields.
     ///
     /// # Errors
-    /// The request is not CONNECT, or as with [`upgrade`](Self::upgrade).
+    /// The request is not CONNECT, `write` sets a status that is no success, or as with
+    /// [`upgrade`](Self::upgrade).
     pub fn accept_connect(
         &mut self,
         write: impl FnOnce(&mut ResponseHead),
@@ -252,7 +255,7 @@ impl ResponseStream {
     /// when the handler next waits for anything.
     ///
     /// # Errors
-    /// The connection is gone; the body is longer than was promised; the response is finished.
+    /// The connection is gone; the body is longer than was promised; there is no memory, and the connection ends.
     pub async fn write(&mut self, bytes: &[u8]) -> Result<(), ExchangeError> {
         self.shared.push(PieceToSend::Bytes(bytes))?;
         self.shared.wait_for_room(false).await
@@ -275,11 +278,13 @@ impl ResponseStream {
         self.shared.wait_for_room(true).await
     }
 
-    /// Adds a trailer, to be sent behind the body. Where the body is not chunked, or the client cannot have any
-    /// trailers, it is dropped: RFC 9110 section 6.5.1 lets nobody rely on them.
+    /// Adds a trailer, to be sent behind the body. Where the body is not chunked it is dropped: RFC 9110 section
+    /// 6.5.1 lets nobody rely on trailers. Whether the client has asked for them (`TE: trailers`) is for the handler
+    /// to look at where that matters.
     ///
     /// # Errors
-    /// The name is no token, or of a field that may not be a trailer; the value holds a control character.
+    /// The name is no token, or of a field that may not be a trailer; the value holds a control character; the
+    /// response is finished.
     pub fn trailer(&mut self, name: &str, value: impl AsRef<[u8]>) -> Result<(), ExchangeError> {
         self.shared.trailer(name, value.as_ref())
     }
@@ -338,6 +343,75 @@ impl Upgraded {
     /// The connection is gone.
     pub async fn flush(&mut self) -> Result<(), ExchangeError> {
         self.shared.wait_for_room(true).await
+    }
+}
+
+impl Upgraded {
+    /// Both directions apart, so that one can go on while the other waits: a tunnel needs it.
+    #[must_use]
+    pub fn split(self) -> (UpgradedReader, UpgradedWriter) {
+        let reader = UpgradedReader { shared: Rc::clone(&self.shared) };
+        (reader, UpgradedWriter { shared: self.shared })
+    }
+}
+
+/// The receiving half of an [`Upgraded`] connection.
+pub struct UpgradedReader {
+    shared: Rc<Shared>,
+}
+
+impl UpgradedReader {
+    /// As [`Upgraded::read`].
+    ///
+    /// # Errors
+    /// The connection is gone.
+    pub async fn read(&mut self) -> Result<Option<Chunk>, ExchangeError> {
+        Ok(self.shared.read().await?.map(Chunk))
+    }
+}
+
+impl fmt::Debug for UpgradedReader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UpgradedReader").finish_non_exhaustive()
+    }
+}
+
+/// The sending half of an [`Upgraded`] connection.
+pub struct UpgradedWriter {
+    shared: Rc<Shared>,
+}
+
+impl UpgradedWriter {
+    /// As [`Upgraded::write`].
+    ///
+    /// # Errors
+    /// The connection is gone, or there is no memory.
+    pub async fn write(&mut self, bytes: &[u8]) -> Result<(), ExchangeError> {
+        self.shared.push(PieceToSend::Bytes(bytes))?;
+        self.shared.wait_for_room(false).await
+    }
+
+    /// As [`Upgraded::send`].
+    ///
+    /// # Errors
+    /// The connection is gone, or there is no memory.
+    pub async fn send(&mut self, bytes: impl Into<Body>) -> Result<(), ExchangeError> {
+        self.shared.push(PieceToSend::Payload(bytes.into().0))?;
+        self.shared.wait_for_room(false).await
+    }
+
+    /// As [`Upgraded::flush`].
+    ///
+    /// # Errors
+    /// The connection is gone.
+    pub async fn flush(&mut self) -> Result<(), ExchangeError> {
+        self.shared.wait_for_room(true).await
+    }
+}
+
+impl fmt::Debug for UpgradedWriter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UpgradedWriter").finish_non_exhaustive()
     }
 }
 

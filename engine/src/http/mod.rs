@@ -9,7 +9,10 @@ mod response;
 
 pub use crate::conn::ExchangeError;
 pub use body::Body;
-pub use exchange::{Chunk, Exchange, Outcome, RequestBody, ResponseHead, ResponseStream, Upgraded};
+pub use exchange::{
+    Chunk, Exchange, Outcome, RequestBody, ResponseHead, ResponseStream, Upgraded, UpgradedReader,
+    UpgradedWriter,
+};
 pub use peregrine_parser::{Method, Version};
 pub(crate) use request::KeptHead;
 pub use request::{Fields, QueryPairs, Request};

@@ -226,6 +226,7 @@ pub(crate) struct KeptHead {
     path: Range<usize>,
     query: Option<Range<usize>>,
     may_upgrade: bool,
+    may_tunnel: bool,
     params: Vec<(Box<str>, Box<str>)>,
     no_trailers: Trailers,
 }
@@ -253,6 +254,7 @@ impl KeptHead {
             path,
             query,
             may_upgrade: parts.may_upgrade,
+            may_tunnel: parts.may_tunnel,
             params: params.map(|(key, value)| (key.into(), value.into())).collect(),
             no_trailers: Trailers::default(),
             bytes,
@@ -275,6 +277,7 @@ impl KeptHead {
             body: &[],
             trailers: &self.no_trailers,
             may_upgrade: self.may_upgrade,
+            may_tunnel: self.may_tunnel,
         };
         Request { parts: Parts::Here(parts), params: Params::Kept(&self.params), connection }
     }

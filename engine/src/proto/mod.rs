@@ -38,6 +38,8 @@ pub(crate) struct RequestParts<'a> {
     pub(crate) trailers: &'a Trailers,
     /// The client asks for another protocol, and may: HTTP/1.1, `Connection: upgrade` and no body.
     pub(crate) may_upgrade: bool,
+    /// CONNECT may make a tunnel: HTTP/1.1, and no body.
+    pub(crate) may_tunnel: bool,
 }
 
 /// Fields that came behind a body, kept apart from those of the head (RFC 9110 section 6.5.1).

@@ -14,10 +14,10 @@ const SHOWN_BYTES: usize = 128;
 static LAST_SECOND: AtomicU64 = AtomicU64::new(0);
 static UNTOLD: AtomicU64 = AtomicU64::new(0);
 
-/// Says that a handler's response could not be sent as it was; once a second at most, because peers may be
+/// Says that a handler's response could not be sent as it was, and what it `did` instead; once a second at most, because peers may be
 /// able to make a handler fail as often as they like.
 #[cold]
-pub(crate) fn handler_failed(path: &[u8], failure: impl Display) {
+pub(crate) fn handler_failed(path: &[u8], did: &str, failure: impl Display) {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     if LAST_SECOND.swap(now, Ordering::Relaxed) == now {
         UNTOLD.fetch_add(1, Ordering::Relaxed);
@@ -28,7 +28,7 @@ pub(crate) fn handler_failed(path: &[u8], failure: impl Display) {
     let path = String::from_utf8_lossy(&path[..path.len().min(SHOWN_BYTES)]).into_owned();
     let mut out = std::io::stderr().lock();
     // A log that cannot be written is no reason for a worker to end.
-    let _ = writeln!(out, "peregrine: the handler of {path:?} answered 500: {failure}");
+    let _ = writeln!(out, "peregrine: the handler of {path:?} {did}: {failure}");
     if untold > 0 {
         let _ = writeln!(out, "peregrine: {untold} more like it went untold");
     }

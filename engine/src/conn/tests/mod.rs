@@ -1,6 +1,7 @@
 //! Connections on the simulated kernel: whatever it does, answers are right and nothing leaks.
 
 mod reasons;
+mod regressions;
 mod streaming;
 
 use std::sync::Arc;

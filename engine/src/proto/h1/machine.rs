@@ -216,6 +216,11 @@ impl Machine {
         if self.is_reading_body() { std::mem::take(&mut self.body) } else { BodyDecoder::default() }
     }
 
+    /// The connection ends with this request, whatever it says.
+    pub(crate) fn close(&mut self) {
+        self.terms.close = true;
+    }
+
     /// The length of a complete head.
     pub(crate) fn head_bytes(&self) -> usize {
         self.parser.head().len as usize
@@ -334,7 +339,7 @@ impl Machine {
     }
 
     /// The request out of the same bytes, once it is complete, or its head if the body is taken elsewhere.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn request<'a>(&'a self, bytes: &'a [u8]) -> RequestParts<'a> {
         let head = self.parser.head();
         let head_bytes = head.len as usize;
@@ -364,6 +369,7 @@ impl Machine {
             body: &bytes[head_bytes..body_end],
             trailers: self.body.trailers(),
             may_upgrade: self.may_upgrade,
+            may_tunnel: !self.terms.http_1_0 && !self.is_reading_body(),
         }
     }
 }

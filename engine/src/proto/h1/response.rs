@@ -568,6 +568,10 @@ impl<'a> ResponseWriter<'a> {
         if let Some(failure) = self.failure {
             return Err(failure);
         }
+        // 101 is the only status of an upgrade, and none but a 2xx makes a tunnel.
+        if (protocol.is_some() && self.status != 200) || !(200..=299).contains(&self.status) {
+            return Err(FieldError::Status(self.status));
+        }
         if let Some(protocol) = protocol {
             if !is_field_value(protocol.as_bytes()) {
                 return Err(FieldError::Value);
