@@ -1,21 +1,27 @@
 //! The floor: the least that one ring can do for HTTP. It parses nothing, counts blank lines, and answers the
-//! same bytes to each. Every server's cost per request is given as a ratio to this program's.
+//! same bytes to each. Every server's cost per request is given as a ratio to this program's. Of a body it counts
+//! the bytes, and a download is the same bytes over and over (`bulk`).
 //!
 //! One pinned thread, one `io_uring_enter` per turn of the loop, no other system call on the warm path.
 
 #![allow(unsafe_code, reason = "a ring, its buffer memory and its entry system call are raw by nature")]
 
+mod bulk;
+mod ring;
+
 use std::io::{Error, ErrorKind, Result};
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsRawFd, RawFd};
 use std::ptr;
-use std::sync::atomic::{AtomicU16, Ordering};
 
-use io_uring::types::{BufRingEntry, Fd};
+use io_uring::types::Fd;
 use io_uring::{IoUring, SubmissionQueue, cqueue, opcode, squeue};
 use memchr::memmem::Finder;
 use peregrine_bench::requests::{BLANK_LINE, count};
 use socket2::{Domain, Protocol, Socket, Type};
+
+use bulk::{Download, Purpose, Step, Transfer};
+use ring::{BUFFER_GROUP, Buffers, enter, pages, register_ring};
 
 /// Peregrine's plaintext answer, byte for byte as long and as formed.
 const RESPONSE: &[u8] = b"HTTP/1.1 200 OK\r\nServer: peregrine\r\nDate: Mon, 23 Nov 2026 01:45:13 GMT\r\n\
@@ -32,15 +38,13 @@ const RESPONSES_PER_BLOCK: usize = 100;
 const BLOCK_STRIDE: usize = 16384 + 64;
 const _: () = assert!(RESPONSES_PER_BLOCK * RESPONSE.len() <= BLOCK_STRIDE);
 
-const BUFFER_GROUP: u16 = 0;
 const RECV_POLL_FIRST: u16 = 1;
-const ENTER_FLAGS: u32 = 1 | 1 << 4; // GETEVENTS | REGISTERED_RING
-const REGISTER_RING_FDS: u32 = 20;
 
 const ACCEPT: u64 = 1 << 32;
 const RECEIVE: u64 = 2 << 32;
 const SEND: u64 = 3 << 32;
 const CLOSE: u64 = 4 << 32;
+const SEND_BULK: u64 = 5 << 32;
 
 #[derive(Clone, Copy, PartialEq)]
 enum Receive {
@@ -57,12 +61,14 @@ struct Options {
     buffers: u16,
     buffer_bytes: usize,
     stride_bytes: usize,
+    /// What each send of a download carries.
+    send_bytes: usize,
 }
 
 fn main() -> Result<()> {
     let options = options(std::env::args().skip(1)).map_err(|message| {
         let usage = "floor [--listen ADDR] [--cpu N] [--recv multishot|single|single-poll-first] \
-                     [--buffers N] [--buffer-bytes N] [--stride-bytes N]";
+                     [--buffers N] [--buffer-bytes N] [--stride-bytes N] [--send-bytes N]";
         Error::new(ErrorKind::InvalidInput, format!("{message}; usage: {usage}"))
     })?;
     if let Some(cpu) = options.cpu {
@@ -81,6 +87,7 @@ fn options(mut arguments: impl Iterator<Item = String>) -> std::result::Result<O
         buffers: 512,
         buffer_bytes: 4096,
         stride_bytes: 4160,
+        send_bytes: 65_536,
     };
     while let Some(flag) = arguments.next() {
         let value = arguments.next().ok_or_else(|| format!("{flag} needs a value"))?;
@@ -90,6 +97,7 @@ fn options(mut arguments: impl Iterator<Item = String>) -> std::result::Result<O
             "--cpu" => options.cpu = Some(value.parse().map_err(wrong)?),
             "--buffers" => options.buffers = value.parse().map_err(wrong)?,
             "--buffer-bytes" => options.buffer_bytes = value.parse().map_err(wrong)?,
+            "--send-bytes" => options.send_bytes = value.parse().map_err(wrong)?,
             "--stride-bytes" => options.stride_bytes = value.parse().map_err(wrong)?,
             "--recv" => {
                 options.receive = match value.as_str() {
@@ -107,6 +115,9 @@ fn options(mut arguments: impl Iterator<Item = String>) -> std::result::Result<O
     }
     if options.buffer_bytes == 0 || options.stride_bytes < options.buffer_bytes {
         return Err("--stride-bytes must hold --buffer-bytes, which must not be 0".into());
+    }
+    if !(1..=1 << 30).contains(&options.send_bytes) {
+        return Err("--send-bytes takes 1 to 1 GiB".into());
     }
     Ok(options)
 }
@@ -133,111 +144,9 @@ fn listen(address: SocketAddr) -> Result<TcpListener> {
     Ok(socket.into())
 }
 
-/// Enters the kernel once: submits everything and waits for one completion.
-fn enter(registered_ring: u32, submit: u32) -> Result<()> {
-    // SAFETY: the submitted entries point to memory that outlives the ring (see `serve`); no argument is passed.
-    let status = unsafe {
-        libc::syscall(
-            libc::SYS_io_uring_enter,
-            registered_ring,
-            submit,
-            1u32,
-            ENTER_FLAGS,
-            ptr::null::<u8>(),
-            0usize,
-        )
-    };
-    if status >= 0 {
-        return Ok(());
-    }
-    match Error::last_os_error() {
-        // Interrupted, or completions must be reaped first: the next turn does both.
-        error if matches!(error.raw_os_error(), Some(libc::EINTR | libc::EAGAIN | libc::EBUSY)) => Ok(()),
-        error => Err(error),
-    }
-}
-
-fn register_ring(ring: RawFd) -> Result<u32> {
-    #[repr(C)]
-    struct Update {
-        offset: u32,
-        reserved: u32,
-        data: u64,
-    }
-    let mut update = Update { offset: u32::MAX, reserved: 0, data: ring as u64 };
-    // SAFETY: the kernel reads and writes one update of this layout, which lives across the call.
-    let status =
-        unsafe { libc::syscall(libc::SYS_io_uring_register, ring, REGISTER_RING_FDS, &raw mut update, 1u32) };
-    if status < 0 { Err(Error::last_os_error()) } else { Ok(update.offset) }
-}
-
-/// Zeroed pages that are never unmapped: the kernel may use them until the process ends.
-fn pages(bytes: usize) -> Result<*mut u8> {
-    // SAFETY: a fresh anonymous mapping touches no existing memory.
-    let address = unsafe {
-        let protection = libc::PROT_READ | libc::PROT_WRITE;
-        libc::mmap(ptr::null_mut(), bytes, protection, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, 0)
-    };
-    if address == libc::MAP_FAILED { Err(Error::last_os_error()) } else { Ok(address.cast()) }
-}
-
-/// The provided receive buffers and the ring that hands them to the kernel.
-struct Buffers {
-    entries: *mut BufRingEntry,
-    count: u16,
-    tail: u16,
-    memory: *mut u8,
-    bytes: usize,
-    stride: usize,
-}
-
-impl Buffers {
-    fn register(ring: &IoUring, options: &Options) -> Result<Self> {
-        let count = options.buffers;
-        let mut buffers = Self {
-            entries: pages(usize::from(count) * size_of::<BufRingEntry>())?.cast(),
-            count,
-            tail: 0,
-            memory: pages(usize::from(count) * options.stride_bytes)?,
-            bytes: options.buffer_bytes,
-            stride: options.stride_bytes,
-        };
-        // SAFETY: the entries are page-aligned, as many as stated, and never unmapped.
-        unsafe {
-            ring.submitter().register_buf_ring_with_flags(buffers.entries as u64, count, BUFFER_GROUP, 0)?;
-        }
-        (0..count).for_each(|id| buffers.give_back(id));
-        buffers.publish();
-        Ok(buffers)
-    }
-
-    /// The first `length` bytes of a buffer which the kernel has filled and handed over.
-    fn filled(&self, id: u16, length: usize) -> &[u8] {
-        assert!(id < self.count && length <= self.bytes);
-        // SAFETY: in bounds by the assertion; the kernel leaves the buffer alone until it is given back.
-        unsafe { std::slice::from_raw_parts(self.memory.add(usize::from(id) * self.stride), length) }
-    }
-
-    /// Queues a buffer for the kernel, which sees it at the next `publish`.
-    fn give_back(&mut self, id: u16) {
-        let slot = usize::from(self.tail & (self.count - 1));
-        // SAFETY: `slot` is in bounds by the mask; the kernel does not read entries at or past the tail.
-        let entry = unsafe { &mut *self.entries.add(slot) };
-        entry.set_addr(self.memory as u64 + (usize::from(id) * self.stride) as u64);
-        entry.set_len(self.bytes as u32);
-        entry.set_bid(id);
-        self.tail = self.tail.wrapping_add(1);
-    }
-
-    fn publish(&self) {
-        // SAFETY: the entries are the registered ring's; its tail is aligned and only this thread writes it.
-        let tail = unsafe { &*BufRingEntry::tail(self.entries).cast::<AtomicU16>() };
-        tail.store(self.tail, Ordering::Release);
-    }
-}
-
 #[derive(Clone, Copy, Default)]
 struct Connection {
+    purpose: Purpose,
     /// Operations whose last completion is still to come; the descriptor is closed only at 0.
     outstanding: u8,
     /// How many bytes of a blank line the last receive ended with.
@@ -261,6 +170,9 @@ struct Floor<'ring> {
     connections: Box<[Connection]>,
     blocks: *mut u8,
     free_blocks: Vec<u16>,
+    /// By descriptor, as the connections, which stay small without them.
+    transfers: Box<[Transfer]>,
+    download: &'static Download,
 }
 
 fn serve(listener: &TcpListener, options: &Options) -> Result<()> {
@@ -286,6 +198,8 @@ fn serve(listener: &TcpListener, options: &Options) -> Result<()> {
         // One block per connection at most is in flight; untouched ones take no memory.
         blocks: pages(CONNECTIONS * BLOCK_STRIDE)?,
         free_blocks: (0..CONNECTIONS as u16).rev().collect(),
+        transfers: vec![Transfer::default(); CONNECTIONS].into(),
+        download: Box::leak(Box::new(Download::new(options.send_bytes))),
     };
     floor.accept();
     loop {
@@ -306,7 +220,7 @@ fn serve(listener: &TcpListener, options: &Options) -> Result<()> {
 impl Floor<'_> {
     fn push(&mut self, entry: &squeue::Entry) {
         // SAFETY: entries point to send blocks, which are never unmapped and belong to one send each until its
-        // completion, or to nothing.
+        // completion, or to the download, which is never written, or to nothing.
         let pushed = unsafe { self.queue.push(entry) };
         pushed.expect("the loop keeps room for the submissions of one completion");
     }
@@ -367,6 +281,7 @@ impl Floor<'_> {
             ACCEPT => return self.accepted(result, cqueue::more(flags)),
             RECEIVE => self.received(fd, result, flags),
             SEND => self.sent(fd, result),
+            SEND_BULK => self.sent_bulk(fd, result),
             _ => {} // a close
         }
         Ok(())
@@ -394,9 +309,14 @@ impl Floor<'_> {
         connection.outstanding -= u8::from(!more);
         if let Some(id) = cqueue::buffer_select(flags) {
             let data = self.buffers.filled(id, result.max(0) as usize);
-            connection.owed += count(&self.blank_line, &mut connection.matched, data);
+            if connection.purpose == Purpose::Plain {
+                connection.owed += count(&self.blank_line, &mut connection.matched, data);
+            } else {
+                self.received_other(fd, id, result);
+            }
             self.buffers.give_back(id);
         }
+        let connection = &mut self.connections[fd as usize];
         connection.ended |= result == 0 || (result < 0 && result != -libc::ENOBUFS);
         let ended = connection.ended;
         if connection.owed > 0 && !connection.sending {
@@ -404,6 +324,49 @@ impl Floor<'_> {
         }
         if !more && !ended {
             self.receive(fd, cqueue::sock_nonempty(flags));
+        }
+        self.close_if_done(fd);
+    }
+
+    /// What a connection receives first, or in bulk.
+    #[inline(never)]
+    fn received_other(&mut self, fd: RawFd, id: u16, result: i32) {
+        let data = self.buffers.filled(id, result.max(0) as usize);
+        let connection = &mut self.connections[fd as usize];
+        if connection.purpose == Purpose::Unknown {
+            connection.purpose = Purpose::of(data);
+            self.transfers[fd as usize] = Transfer::default();
+        }
+        if connection.purpose == Purpose::Plain {
+            connection.owed += count(&self.blank_line, &mut connection.matched, data);
+            return;
+        }
+        match self.transfers[fd as usize].received(data, self.download) {
+            Step::Wait => {}
+            Step::Answer => connection.owed += 1,
+            Step::Send => self.send_bulk(fd),
+            // SAFETY: the descriptor is open until its close is pushed, which is later than this.
+            Step::Refuse => _ = unsafe { libc::shutdown(fd, libc::SHUT_RDWR) },
+        }
+    }
+
+    /// Sends what is left of a download's chunk.
+    fn send_bulk(&mut self, fd: RawFd) {
+        self.connections[fd as usize].outstanding += 1;
+        let part = self.download.part(self.transfers[fd as usize].part());
+        let entry = opcode::Send::new(Fd(fd), part.as_ptr(), part.len() as u32)
+            .flags(libc::MSG_WAITALL | libc::MSG_NOSIGNAL);
+        self.push(&entry.build().user_data(SEND_BULK | fd as u64));
+    }
+
+    fn sent_bulk(&mut self, fd: RawFd, result: i32) {
+        self.connections[fd as usize].outstanding -= 1;
+        if result <= 0 {
+            // SAFETY: the descriptor is open until `outstanding` is 0 and its close is pushed. This ends the
+            // receive that is still armed.
+            unsafe { libc::shutdown(fd, libc::SHUT_RDWR) };
+        } else if self.transfers[fd as usize].sent(result as u32, self.download) {
+            return self.send_bulk(fd);
         }
         self.close_if_done(fd);
     }
