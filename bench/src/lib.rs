@@ -1,8 +1,12 @@
-//! What the load scenarios share: request counting for the floor, and for the harness the servers it starts,
-//! the load generator it reads, the CPU time it measures and the report it writes.
+//! What the load scenarios share: request counting for the floor, and for the harnesses the servers they start,
+//! the load that they put on them, the CPU time and memory that they measure and the reports that they write.
 
+pub mod bulk;
 pub mod cpu;
+pub mod flags;
+pub mod memory;
 pub mod report;
 pub mod requests;
 pub mod server;
+pub mod transfers;
 pub mod wrk;

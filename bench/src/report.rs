@@ -1,7 +1,10 @@
-//! What the harness writes: one Markdown table per scenario, and one JSON object per run.
+//! What the harnesses write: one Markdown table per scenario, and one JSON object per run.
 
 use std::fmt::Write;
+use std::path::Path;
+use std::{fs, io};
 
+use crate::server::Recipe;
 use crate::wrk::Summary;
 
 /// What a row of runs has in common.
@@ -138,16 +141,53 @@ fn ratio(good: &[&Run], baseline: usize, runs: &[Run]) -> String {
     let base_of = |round| {
         runs.iter().find(|run| run.server == baseline && run.round == round && run.summary.errors().is_none())
     };
-    let ratios: Vec<f64> = good
-        .iter()
-        .filter_map(|run| Some(run.micros_per_request() / base_of(run.round)?.micros_per_request()))
-        .collect();
+    ratios(
+        good.iter()
+            .filter_map(|run| Some((run.micros_per_request(), base_of(run.round)?.micros_per_request()))),
+    )
+}
+
+/// Median, least and greatest of the ratios of pairs.
+#[must_use]
+pub fn ratios(pairs: impl Iterator<Item = (f64, f64)>) -> String {
+    let ratios: Vec<f64> = pairs.map(|(figure, base)| figure / base).collect();
     if ratios.is_empty() {
         return String::new();
     }
     let least = ratios.iter().copied().fold(f64::INFINITY, f64::min);
     let greatest = ratios.iter().copied().fold(0.0, f64::max);
     format!("{:.3} ({least:.3}..{greatest:.3})", median(ratios))
+}
+
+/// The kernel and the processor that figures are of.
+pub fn machine() -> io::Result<String> {
+    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease")?;
+    let processors = fs::read_to_string("/proc/cpuinfo")?;
+    let model = processors.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    let model = model.map_or("unknown processor", |(_, model)| model);
+    Ok(format!("Linux {}, {model}", kernel.trim()))
+}
+
+/// The servers' command lines, as a list.
+#[must_use]
+pub fn recipes(recipes: &[Recipe]) -> String {
+    let mut text = String::new();
+    for Recipe { name, command } in recipes {
+        // The directory that a program lies in tells nothing.
+        let shown: Vec<&str> = command.split(' ').map(|word| word.trim_matches('\'')).collect();
+        let program = shown[0].rsplit('/').next().unwrap_or_default();
+        text += &format!("- {name}: `{program} {}`\n", shown[1..].join(" "));
+    }
+    text.push('\n');
+    text
+}
+
+/// Writes a file, and its directory if need be; nothing if there is no file to write.
+pub fn write(file: Option<&Path>, text: &str) -> io::Result<()> {
+    let Some(file) = file else { return Ok(()) };
+    let directory = file.parent().filter(|directory| !directory.as_os_str().is_empty());
+    directory.map_or(Ok(()), fs::create_dir_all)?;
+    fs::write(file, text)
 }
 
 fn latency(micros: f64) -> String {
@@ -192,7 +232,9 @@ pub fn json(scenario: &Scenario, name: &str, run: &Run) -> String {
     text
 }
 
-fn quoted(text: &str) -> String {
+/// Text as JSON writes it.
+#[must_use]
+pub fn quoted(text: &str) -> String {
     let mut quoted = String::from('"');
     for character in text.chars() {
         match character {

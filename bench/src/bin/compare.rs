@@ -4,14 +4,14 @@
 //! comparison; in each round each of them is loaded once, in an order that rotates.
 
 use std::env;
-use std::fs;
-use std::io::{Error, ErrorKind, Result};
+use std::io::{Error, Result};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use peregrine_bench::cpu::{self, ProcessTime};
+use peregrine_bench::flags::{self, core, invalid, number, numbers, recipe, whole};
 use peregrine_bench::report::{self, Run, Scenario};
 use peregrine_bench::server::{Recipe, Server};
 use peregrine_bench::wrk::{self, Load};
@@ -67,10 +67,6 @@ fn main() -> ExitCode {
     }
 }
 
-fn invalid(message: String) -> Error {
-    Error::new(ErrorKind::InvalidInput, message)
-}
-
 fn options(mut arguments: impl Iterator<Item = String>) -> Result<Options> {
     let mut options = Options {
         recipes: Vec::new(),
@@ -117,31 +113,6 @@ fn options(mut arguments: impl Iterator<Item = String>) -> Result<Options> {
     Ok(options)
 }
 
-fn whole(flag: &str, value: &str) -> Result<u32> {
-    value.parse().map_err(|_| invalid(format!("{flag}: {value} is no number")))
-}
-
-fn number(flag: &str, value: &str) -> Result<u32> {
-    match whole(flag, value)? {
-        0 => Err(invalid(format!("{flag}: 0 is too little"))),
-        number => Ok(number),
-    }
-}
-
-fn numbers(flag: &str, values: &str) -> Result<Vec<u32>> {
-    values.split(',').map(|value| number(flag, value)).collect()
-}
-
-fn core(value: &str) -> Result<usize> {
-    value.parse().map_err(|_| invalid(format!("{value} is no core")))
-}
-
-fn recipe(text: &str) -> Result<Recipe> {
-    let (name, command) =
-        text.split_once('=').ok_or_else(|| invalid(format!("{text} is not NAME=COMMAND")))?;
-    Ok(Recipe { name: name.into(), command: command.into() })
-}
-
 /// The servers that this suite builds: all that are built, or else the chosen ones, which then must be.
 fn known_servers(chosen: Option<&str>) -> Result<Vec<Recipe>> {
     let this = env::current_exe()?;
@@ -153,31 +124,12 @@ fn known_servers(chosen: Option<&str>) -> Result<Vec<Recipe>> {
         ("hyper", peers.join("hyper-peer"), "--listen {listen}"),
         ("may", peers.join("may-peer"), "--listen {listen}"),
     ];
-    let recipe = |(name, program, flags): &(&str, PathBuf, &str)| Recipe {
-        name: (*name).into(),
-        command: format!("'{}' {flags}", program.display()),
-    };
-    let Some(chosen) = chosen else {
-        let (built, missing): (Vec<_>, Vec<_>) = known.iter().partition(|(_, program, _)| program.exists());
-        missing.iter().for_each(|(name, ..)| eprintln!("compare: {name} is not built, and left out"));
-        return Ok(built.into_iter().map(recipe).collect());
-    };
-    let names = chosen.split(',').filter(|name| !name.is_empty());
-    names
-        .map(|name| {
-            let found = known.iter().find(|(known, ..)| *known == name);
-            found.map(recipe).ok_or_else(|| invalid(format!("{name} is not a server known here")))
-        })
-        .collect()
+    flags::recipes(&known, chosen)
 }
 
 fn compare(options: &Options) -> Result<()> {
     let names: Vec<String> = options.recipes.iter().map(|recipe| recipe.name.clone()).collect();
-    let place = |wanted: &str| names.iter().position(|name| name == wanted);
-    let baseline = match &options.baseline {
-        Some(wanted) => place(wanted).ok_or_else(|| invalid(format!("no server is named {wanted}")))?,
-        None => place("floor").unwrap_or(0),
-    };
+    let baseline = flags::baseline(&names, options.baseline.as_deref())?;
     let start = |recipe| Server::start(recipe, options.server_core);
     let mut servers = options.recipes.iter().map(start).collect::<Result<Vec<_>>>()?;
     if servers.is_empty() {
@@ -197,38 +149,21 @@ fn compare(options: &Options) -> Result<()> {
                 lines.push('\n');
             }
             // Written after each scenario, so that an end before time keeps what is there.
-            write(options.out.as_deref(), &tables)?;
-            write(options.json.as_deref(), &lines)?;
+            report::write(options.out.as_deref(), &tables)?;
+            report::write(options.json.as_deref(), &lines)?;
         }
     }
     Ok(())
 }
 
-fn write(file: Option<&Path>, text: &str) -> Result<()> {
-    let Some(file) = file else { return Ok(()) };
-    let directory = file.parent().filter(|directory| !directory.as_os_str().is_empty());
-    directory.map_or(Ok(()), fs::create_dir_all)?;
-    fs::write(file, text)
-}
-
 fn introduction(options: &Options) -> Result<String> {
-    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease")?;
-    let processors = fs::read_to_string("/proc/cpuinfo")?;
-    let model = processors.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
     let Options { rounds, seconds, server_core, client_core, .. } = options;
     let mut text = format!(
-        "# Servers compared\n\nLinux {}, {}; server on core {server_core}, wrk on core {client_core}. \
+        "# Servers compared\n\n{}; server on core {server_core}, wrk on core {client_core}. \
          Medians of {rounds} interleaved rounds of {seconds} s; ratios are taken within a round.\n\n",
-        kernel.trim(),
-        model.map_or("unknown processor", |(_, model)| model),
+        report::machine()?,
     );
-    for Recipe { name, command } in &options.recipes {
-        // The directory that a program lies in tells nothing.
-        let shown: Vec<&str> = command.split(' ').map(|word| word.trim_matches('\'')).collect();
-        let program = shown[0].rsplit('/').next().unwrap_or_default();
-        text += &format!("- {name}: `{program} {}`\n", shown[1..].join(" "));
-    }
-    text.push('\n');
+    text += &report::recipes(&options.recipes);
     Ok(text)
 }
 
