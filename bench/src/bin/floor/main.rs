@@ -49,6 +49,8 @@ const SEND_BULK: u64 = 5 << 32;
 #[derive(Clone, Copy, PartialEq)]
 enum Receive {
     Multishot,
+    /// Multishot, and each completion may fill several buffers (Linux 6.10).
+    MultishotBundle,
     Single,
     /// Single, and waiting for readiness before the first try unless the socket said that it holds more.
     SinglePollFirst,
@@ -67,7 +69,7 @@ struct Options {
 
 fn main() -> Result<()> {
     let options = options(std::env::args().skip(1)).map_err(|message| {
-        let usage = "floor [--listen ADDR] [--cpu N] [--recv multishot|single|single-poll-first] \
+        let usage = "floor [--listen ADDR] [--cpu N] [--recv multishot|multishot-bundle|single|single-poll-first] \
                      [--buffers N] [--buffer-bytes N] [--stride-bytes N] [--send-bytes N]";
         Error::new(ErrorKind::InvalidInput, format!("{message}; usage: {usage}"))
     })?;
@@ -102,6 +104,7 @@ fn options(mut arguments: impl Iterator<Item = String>) -> std::result::Result<O
             "--recv" => {
                 options.receive = match value.as_str() {
                     "multishot" => Receive::Multishot,
+                    "multishot-bundle" => Receive::MultishotBundle,
                     "single" => Receive::Single,
                     "single-poll-first" => Receive::SinglePollFirst,
                     _ => return Err(format!("--recv does not take {value}")),
@@ -233,6 +236,8 @@ impl Floor<'_> {
     fn receive(&mut self, fd: RawFd, more_waits: bool) {
         let entry = if self.receive == Receive::Multishot {
             opcode::RecvMulti::new(Fd(fd), BUFFER_GROUP).build()
+        } else if self.receive == Receive::MultishotBundle {
+            opcode::RecvMultiBundle::new(Fd(fd), BUFFER_GROUP).build()
         } else {
             let poll_first = self.receive == Receive::SinglePollFirst && !more_waits;
             opcode::Recv::new(Fd(fd), ptr::null_mut(), 0)
@@ -307,14 +312,24 @@ impl Floor<'_> {
         let more = cqueue::more(flags);
         let connection = &mut self.connections[fd as usize];
         connection.outstanding -= u8::from(!more);
-        if let Some(id) = cqueue::buffer_select(flags) {
-            let data = self.buffers.filled(id, result.max(0) as usize);
-            if connection.purpose == Purpose::Plain {
-                connection.owed += count(&self.blank_line, &mut connection.matched, data);
-            } else {
-                self.received_other(fd, id, result);
+        if let Some(mut id) = cqueue::buffer_select(flags) {
+            let mut left = result.max(0) as usize;
+            loop {
+                let length = left.min(self.buffers.bytes);
+                let connection = &mut self.connections[fd as usize];
+                if connection.purpose == Purpose::Plain {
+                    let data = self.buffers.filled(id, length);
+                    connection.owed += count(&self.blank_line, &mut connection.matched, data);
+                } else {
+                    self.received_other(fd, id, length);
+                }
+                self.buffers.give_back(id);
+                left -= length;
+                if left == 0 {
+                    break;
+                }
+                id = self.buffers.next_in_bundle(id);
             }
-            self.buffers.give_back(id);
         }
         let connection = &mut self.connections[fd as usize];
         connection.ended |= result == 0 || (result < 0 && result != -libc::ENOBUFS);
@@ -330,8 +345,8 @@ impl Floor<'_> {
 
     /// What a connection receives first, or in bulk.
     #[inline(never)]
-    fn received_other(&mut self, fd: RawFd, id: u16, result: i32) {
-        let data = self.buffers.filled(id, result.max(0) as usize);
+    fn received_other(&mut self, fd: RawFd, id: u16, length: usize) {
+        let data = self.buffers.filled(id, length);
         let connection = &mut self.connections[fd as usize];
         if connection.purpose == Purpose::Unknown {
             connection.purpose = Purpose::of(data);

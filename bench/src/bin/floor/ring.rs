@@ -68,7 +68,7 @@ pub(crate) struct Buffers {
     count: u16,
     tail: u16,
     memory: *mut u8,
-    bytes: usize,
+    pub(crate) bytes: usize,
     stride: usize,
 }
 
@@ -108,6 +108,13 @@ impl Buffers {
         entry.set_len(self.bytes as u32);
         entry.set_bid(id);
         self.tail = self.tail.wrapping_add(1);
+    }
+
+    /// The buffer that the kernel filled after the one just given back. It takes them in the order of the ring,
+    /// and each is given back before the next completion is looked at, so that this order is that of the ids.
+    pub(crate) fn next_in_bundle(&self, id: u16) -> u16 {
+        assert_eq!(self.tail.wrapping_sub(1) & (self.count - 1), id, "buffers out of order");
+        self.tail & (self.count - 1)
     }
 
     pub(crate) fn publish(&self) {
