@@ -1,7 +1,8 @@
 //! The ring of receive blocks that the kernel picks from.
 //!
-//! Owns which blocks are lent to the kernel and how many. The number follows the demand: it doubles when a
-//! turn used up half of it, so that it is sized by active bytes, never by connections. Blocks that come back
+//! Owns which blocks are lent to the kernel, in which order and how many. The number follows the demand: it doubles
+//! when a turn used up half of it, so that it is sized by active bytes, never by connections, and beyond 2 MiB by
+//! active connections, because what is left over by bulk transfers is better left to the peer. Blocks that come back
 //! go to the pool's free list and are lent again from its warm end.
 
 #![allow(unsafe_code, reason = "entries of a ring shared with the kernel")]
@@ -16,6 +17,9 @@ use crate::sys::ring::Ring;
 
 /// Blocks lent at first.
 pub(super) const INITIAL_TARGET: u16 = 64;
+
+/// With more blocks than this it is receives that count, not blocks.
+const BULK_TARGET: u16 = 512;
 
 /// `struct io_uring_buf` of the kernel. The last field of entry 0 is the ring's tail.
 #[repr(C)]
@@ -35,8 +39,11 @@ pub(super) struct BufferRing {
     lent: u16,
     target: u16,
     max: u16,
-    /// Blocks that the kernel has used since the last refill.
+    /// Blocks that the kernel has used since the last refill, and receives that used or wanted some.
     used: u16,
+    receives: u16,
+    /// Where in the ring each block was put last.
+    positions: Box<[u16]>,
 }
 
 impl BufferRing {
@@ -48,15 +55,18 @@ impl BufferRing {
         // ring is gone: `Uring` drops its ring first, and leaks the region when operations remain.
         unsafe { ring.register_buffers(memory.as_ptr().as_ptr(), entries, group)? };
         let target = INITIAL_TARGET.min(entries);
-        Ok(Self { blocks, memory, mask: entries - 1, tail: 0, lent: 0, target, max: entries, used: 0 })
+        let positions = vec![0; blocks.stats().max as usize].into_boxed_slice();
+        let (mask, max) = (entries - 1, entries);
+        Ok(Self { blocks, memory, mask, tail: 0, lent: 0, target, max, used: 0, receives: 0, positions })
     }
 
     /// Lends blocks until as many are out as the demand of the last turn suggests, and publishes them.
     pub(super) fn refill(&mut self) {
-        if self.used > self.target / 2 {
+        let demand = if self.target < BULK_TARGET { self.used } else { self.receives };
+        if demand > self.target / 2 {
             self.target = self.target.saturating_mul(2).min(self.max);
         }
-        self.used = 0;
+        (self.used, self.receives) = (0, 0);
         if self.lent >= self.target {
             return;
         }
@@ -80,6 +90,7 @@ impl BufferRing {
             (*entry).len = lent.len;
             (*entry).block = block;
         }
+        self.positions[usize::from(block)] = self.tail;
         self.tail = self.tail.wrapping_add(1);
         self.lent += 1;
     }
@@ -93,6 +104,20 @@ impl BufferRing {
 
     /// Takes back the block that a completion names.
     pub(super) fn take(&mut self, block: u16) -> Lease {
+        self.receives = self.receives.saturating_add(1);
+        self.reclaim(block)
+    }
+
+    /// Takes back the block that was put behind another which has just been taken: the next of a bundle.
+    pub(super) fn take_behind(&mut self, block: u16) -> Lease {
+        let position = self.positions[usize::from(block)].wrapping_add(1);
+        // SAFETY: RECEIVE-RING: the entry is inside the region. The kernel only reads it, and we write none between
+        // a completion and the next refill, so that it still names the block that the kernel has used.
+        let next = unsafe { (*self.entry(position & self.mask).as_ptr()).block };
+        self.reclaim(next)
+    }
+
+    fn reclaim(&mut self, block: u16) -> Lease {
         // Even of the kernel: two leases of one block would show one client's bytes to another.
         assert!(self.blocks.is_lent(u32::from(block)), "a completion names a block that was not lent");
         self.lent -= 1;
@@ -121,6 +146,7 @@ impl BufferRing {
     /// Takes note that a receive found no block: more are needed, whatever the count says.
     pub(super) fn starve(&mut self) {
         self.used = self.target;
+        self.receives = self.receives.saturating_add(1);
     }
 
     /// Whether a receive would find a block, now or after the next refill.

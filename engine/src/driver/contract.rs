@@ -103,7 +103,7 @@ impl OnUring {
 
     /// Every rung and mode that the machine allows.
     pub(super) fn all() -> impl Iterator<Item = Self> {
-        let modes = [ReceiveMode::Multishot, ReceiveMode::Single];
+        let modes = [ReceiveMode::Bundle, ReceiveMode::Multishot, ReceiveMode::Single];
         Rung::ALL.into_iter().flat_map(move |rung| modes.map(|mode| Self::new(rung, mode))).flatten()
     }
 
@@ -529,12 +529,16 @@ macro_rules! instance {
 macro_rules! instances {
     ($tests:tt) => {
         instance!(on_epoll Some(OnEpoll); $tests);
+        instance!(no_array_bundle OnUring::new(Rung::DeferredNoArray, ReceiveMode::Bundle); $tests);
         instance!(no_array_multishot OnUring::new(Rung::DeferredNoArray, ReceiveMode::Multishot); $tests);
         instance!(no_array_single OnUring::new(Rung::DeferredNoArray, ReceiveMode::Single); $tests);
+        instance!(deferred_bundle OnUring::new(Rung::Deferred, ReceiveMode::Bundle); $tests);
         instance!(deferred_multishot OnUring::new(Rung::Deferred, ReceiveMode::Multishot); $tests);
         instance!(deferred_single OnUring::new(Rung::Deferred, ReceiveMode::Single); $tests);
+        instance!(single_issuer_bundle OnUring::new(Rung::SingleIssuer, ReceiveMode::Bundle); $tests);
         instance!(single_issuer_multishot OnUring::new(Rung::SingleIssuer, ReceiveMode::Multishot); $tests);
         instance!(single_issuer_single OnUring::new(Rung::SingleIssuer, ReceiveMode::Single); $tests);
+        instance!(cooperative_bundle OnUring::new(Rung::Cooperative, ReceiveMode::Bundle); $tests);
         instance!(cooperative_multishot OnUring::new(Rung::Cooperative, ReceiveMode::Multishot); $tests);
         instance!(cooperative_single OnUring::new(Rung::Cooperative, ReceiveMode::Single); $tests);
     };

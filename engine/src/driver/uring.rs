@@ -9,7 +9,7 @@ use std::io;
 use std::mem::ManuallyDrop;
 
 use io_uring::{cqueue, opcode, squeue, types};
-use peregrine_pool::{Blocks, Key, Slab};
+use peregrine_pool::{Blocks, Key, Lease, Slab};
 
 use super::bufring::BufferRing;
 use super::{Driver, Errno, Event, Fd, Now, Received, SendBuffer};
@@ -29,7 +29,9 @@ const END_MILLIS: u64 = 1000;
 /// How a connection's bytes are received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ReceiveMode {
-    /// One operation yields any number of receives (Linux 6.0).
+    /// The same, and each receive fills as many blocks as there is data for (Linux 6.10).
+    Bundle,
+    /// One operation yields any number of receives, of a block each (Linux 6.0).
     Multishot,
     /// One operation per receive, which takes its block only when data is there.
     Single,
@@ -108,6 +110,13 @@ struct Message {
     parts: [libc::iovec; 2],
 }
 
+/// The blocks of one receive that have not been handed out.
+struct Bundle {
+    key: Key,
+    left_bytes: u32,
+    more: bool,
+}
+
 /// See the module's text.
 pub(crate) struct Uring {
     /// Dropped by hand: before the memory that its operations name.
@@ -131,6 +140,8 @@ pub(crate) struct Uring {
     block_bytes: u32,
     /// Sends that there was no memory for, to be told as failed.
     refused: Vec<Event>,
+    /// What is left of a receive that has filled several blocks, and the block of it that was handed out last.
+    bundle: Option<(u16, Bundle)>,
     /// What has broken the ring: the next turn fails with it.
     broken: Option<io::Error>,
     now: Now,
@@ -142,7 +153,7 @@ impl Uring {
     /// # Errors
     /// The refusal of the last rung tried.
     pub(crate) fn new(config: &Config) -> Result<Self, Refusal> {
-        Self::with_modes(config, &[ReceiveMode::Multishot, ReceiveMode::Single])
+        Self::with_modes(config, &[ReceiveMode::Bundle, ReceiveMode::Multishot, ReceiveMode::Single])
     }
 
     /// The same, with the first of `modes` that works.
@@ -186,6 +197,7 @@ impl Uring {
             busy_poll_nanos: u64::from(config.busy_poll_micros) * 1000,
             block_bytes: u32::try_from(config.receive_blocks.stats().block_bytes).unwrap_or(u32::MAX),
             refused: Vec::new(),
+            bundle: None,
             broken: None,
             now: clock::now(),
         };
@@ -196,6 +208,7 @@ impl Uring {
     /// What the start-up line says.
     pub(crate) fn describe(&self) -> String {
         let receive = match self.mode {
+            ReceiveMode::Bundle => "multishot receive in bundles",
             ReceiveMode::Multishot => "multishot receive",
             ReceiveMode::Single => "single receive",
         };
@@ -312,6 +325,12 @@ impl Uring {
         }
         // A block may come with any result, and is lost unless it is taken.
         let lease = cqueue::buffer_select(flags).map(|block| self.buffers.take(block));
+        let left_bytes = u32::try_from(result).unwrap_or(0);
+        if left_bytes > self.block_bytes
+            && let Some(lease) = lease
+        {
+            return self.unpack(Bundle { key, left_bytes, more }, lease);
+        }
         let outcome = match (result, lease) {
             (len, Some(lease)) if len > 0 => Received::Data { lease, len: len.cast_unsigned() },
             (0, _) => Received::Eof,
@@ -323,6 +342,18 @@ impl Uring {
             (error, _) => Received::Failed(Errno(-error)),
         };
         Event::Received { key, outcome, more }
+    }
+
+    /// Hands out `lease`, the next block of a bundle, and keeps the rest.
+    fn unpack(&mut self, bundle: Bundle, lease: Lease) -> Event {
+        let Bundle { key, left_bytes, more } = bundle;
+        let len = left_bytes.min(self.block_bytes);
+        let left_bytes = left_bytes - len;
+        if left_bytes > 0 {
+            self.bundle = Some((lease.index() as u16, Bundle { key, left_bytes, more }));
+        }
+        let more = more || left_bytes > 0;
+        Event::Received { key, outcome: Received::Data { lease, len }, more }
     }
 
     fn sent(&mut self, key: Key, result: i32) -> Option<Event> {
@@ -387,7 +418,7 @@ impl Uring {
 impl Driver for Uring {
     fn accept(&mut self, socket: Fd, listener: u32) {
         self.accepting += 1;
-        self.has_unix |= self.mode == ReceiveMode::Multishot && socket::local_address(socket).is_none();
+        self.has_unix |= self.mode != ReceiveMode::Single && socket::local_address(socket).is_none();
         let entry = opcode::AcceptMulti::new(types::Fd(socket.0)).flags(libc::SOCK_CLOEXEC).build();
         // SAFETY: names no memory.
         unsafe { self.push(&entry.user_data(Op::Accept.tag(u64::from(listener)))) };
@@ -402,6 +433,7 @@ impl Driver for Uring {
         let mode = self.mode_for(socket);
         let socket = types::Fd(socket.0);
         let entry = match mode {
+            ReceiveMode::Bundle => opcode::RecvMultiBundle::new(socket, GROUP).build(),
             ReceiveMode::Multishot => opcode::RecvMulti::new(socket, GROUP).build(),
             // With its length: before Linux 6.0 a length of 0 is not the block's.
             ReceiveMode::Single => opcode::Recv::new(socket, std::ptr::null_mut(), self.block_bytes)
@@ -486,6 +518,10 @@ impl Driver for Uring {
 
     #[inline]
     fn next(&mut self) -> Option<Event> {
+        if let Some((last, bundle)) = self.bundle.take() {
+            let lease = self.buffers.take_behind(last);
+            return Some(self.unpack(bundle, lease));
+        }
         loop {
             let Some(completion) = self.ring.next() else { return self.refused.pop() };
             if let Some(event) = self.event(&completion) {
@@ -504,7 +540,7 @@ impl Driver for Uring {
 
     fn may_miss_ends(&self) -> bool {
         // Seen on Linux 6.18: a reset that comes behind data, as a multishot receive goes back to waiting.
-        self.mode == ReceiveMode::Multishot
+        self.mode != ReceiveMode::Single
     }
 
     fn abandon(&mut self, socket: Fd) {

@@ -22,8 +22,12 @@ fn driver_is_what_was_asked_for() {
     for subject in OnUring::all() {
         let driver = subject.driver(&Setup::new(64, 4));
         assert_eq!((driver.rung, driver.mode), (subject.rung, subject.mode));
-        let mode = if subject.mode == ReceiveMode::Single { "single" } else { "multishot" };
-        assert_eq!(driver.describe(), format!("{}, {mode} receive", subject.rung.name()));
+        let mode = match subject.mode {
+            ReceiveMode::Single => "single receive",
+            ReceiveMode::Multishot => "multishot receive",
+            ReceiveMode::Bundle => "multishot receive in bundles",
+        };
+        assert_eq!(driver.describe(), format!("{}, {mode}", subject.rung.name()));
     }
 }
 
