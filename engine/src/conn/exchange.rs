@@ -202,6 +202,8 @@ pub(super) struct State {
     pub(super) rejection: Option<Rejection>,
     /// A read waits.
     reader: Option<Waker>,
+    /// One has waited, and was told that it can go on.
+    has_woken_reader: bool,
     /// The client waits for `100 Continue`.
     expects_continue: bool,
     /// A byte of the body has arrived.
@@ -263,6 +265,7 @@ impl Shared {
             failure: None,
             rejection: None,
             reader: None,
+            has_woken_reader: false,
             expects_continue,
             has_arrived: false,
             outbox: Outbox::default(),
@@ -373,6 +376,7 @@ impl Shared {
         let is_gone = state.failure == Some(ExchangeError::Disconnected);
         let can_read = !state.pieces.is_empty() || state.ended || state.failure.is_some();
         let reader = if can_read { state.reader.take() } else { None };
+        state.has_woken_reader |= reader.is_some();
         let room = if state.is_flushing {
             state.outbox.bytes() == 0
         } else {
@@ -381,6 +385,12 @@ impl Shared {
         let writer = if room || is_gone { state.writer.take() } else { None };
         drop(state);
         reader.into_iter().chain(writer).for_each(Waker::wake);
+    }
+
+    /// Whether so many blocks have come while a read waits that it should have them now.
+    pub(super) fn is_worth_a_poll(&self) -> bool {
+        let state = self.state.borrow();
+        state.blocks >= BLOCKS_PER_EXCHANGE / 2 && state.has_woken_reader
     }
 
     /// Whether a read waits for the peer.
@@ -413,6 +423,7 @@ impl Shared {
 
     fn poll_read(&self, context: &mut Context<'_>) -> Poll<Result<Option<Piece>, ExchangeError>> {
         let mut state = self.state.borrow_mut();
+        state.has_woken_reader = false;
         if let Some(piece) = state.pieces.pop_front() {
             state.buffered -= piece.len();
             if matches!(piece.0, PieceBytes::Block(..)) {
@@ -448,7 +459,11 @@ impl Shared {
 
         impl Drop for Waiting<'_> {
             fn drop(&mut self) {
-                let given_up = self.0.state.borrow_mut().reader.take();
+                let given_up = {
+                    let mut state = self.0.state.borrow_mut();
+                    state.has_woken_reader = false;
+                    state.reader.take()
+                };
                 if given_up.is_some() {
                     self.0.stir();
                 }

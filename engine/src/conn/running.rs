@@ -403,6 +403,11 @@ impl<D: Driver, S: Service> Connections<D, S> {
         let Some(running) = self.handler(key) else { return };
         let waits = running.read_since.is_some();
         let shared = Rc::clone(&running.shared);
+        if shared.is_worth_a_poll() {
+            // Before the rest of the turn's blocks have to be copied.
+            shared.wake();
+            return self.poll(key);
+        }
         let buffered = shared.buffered();
         if buffered > max_request_buffer {
             self.pause(key, buffered / 4 > max_request_buffer);

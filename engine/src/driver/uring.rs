@@ -111,6 +111,7 @@ struct Message {
 }
 
 /// The blocks of one receive that have not been handed out.
+#[derive(Clone, Copy)]
 struct Bundle {
     key: Key,
     left_bytes: u32,
