@@ -245,6 +245,8 @@ mod flag {
     pub(super) const UPGRADED: u16 = 1 << 7;
     /// The receive was started anew since the last byte, see `timing`.
     pub(super) const CHECKED: u16 = 1 << 8;
+    /// The peer sends much: it is received from in bulk.
+    pub(super) const BULK: u16 = 1 << 9;
 }
 
 /// One connection. What it holds while idle is all in here.

@@ -26,6 +26,9 @@ use crate::telemetry;
 /// How long the rest of a body that nobody has read may take (Kestrel's `RequestBodyDrainTimeout`).
 const DRAIN_MILLIS: u64 = 5000;
 
+/// A body that is so long is received in bulk from there on.
+const BULK_BYTES: u64 = 128 * 1024;
+
 /// An exchange in progress, or what is left of one.
 pub(super) struct Exchange {
     pub(super) body: BodyDecoder,
@@ -399,6 +402,12 @@ impl<D: Driver, S: Service> Connections<D, S> {
         if is_done {
             return self.end_of_body(key);
         }
+        let Some(connection) = self.table.get(key) else { return };
+        let is_long =
+            connection.exchange.as_ref().is_some_and(|exchange| exchange.body.received() >= BULK_BYTES);
+        if is_long && !connection.has(flag::BULK) && self.driver.has_bulk() {
+            self.set_bulk(key, true);
+        }
         let max_request_buffer = self.settings.max_request_buffer;
         let Some(running) = self.handler(key) else { return };
         let waits = running.read_since.is_some();
@@ -416,6 +425,16 @@ impl<D: Driver, S: Service> Connections<D, S> {
         if waits {
             shared.wake();
             self.rearm(key);
+        }
+    }
+
+    /// Starts to receive in bulk, or no longer: the receive is ended, and goes on in the other way.
+    fn set_bulk(&mut self, key: Key, is_bulk: bool) {
+        let Some(connection) = self.table.get_mut(key) else { return };
+        connection.flags =
+            if is_bulk { connection.flags | flag::BULK } else { connection.flags & !flag::BULK };
+        if connection.has(flag::RECEIVING) {
+            self.driver.stop_receiving(connection.info.socket(), key);
         }
     }
 
@@ -564,6 +583,10 @@ impl<D: Driver, S: Service> Connections<D, S> {
         if let Some(assembly) = &mut connection.assembly {
             assembly.since = now;
         }
+        if connection.has(flag::BULK) {
+            self.set_bulk(key, false);
+        }
+        let Some(connection) = self.table.get(key) else { return };
         if !connection.has(flag::SENDING) {
             self.after_send(key);
         }

@@ -273,7 +273,11 @@ impl<D: Driver, S: Service> Connections<D, S> {
             return;
         }
         connection.flags |= flag::RECEIVING;
-        self.driver.receive(connection.info.socket(), key);
+        if connection.has(flag::BULK) {
+            self.driver.receive_bulk(connection.info.socket(), key);
+        } else {
+            self.driver.receive(connection.info.socket(), key);
+        }
     }
 
     /// Sets the connection's deadline `millis` from now.

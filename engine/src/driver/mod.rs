@@ -83,6 +83,16 @@ pub(crate) trait Driver {
     /// Starts receiving on a connection.
     fn receive(&mut self, socket: Fd, key: Key);
 
+    /// The same for a peer that sends much: as many blocks at once as there is data for, where the driver can.
+    fn receive_bulk(&mut self, socket: Fd, key: Key) {
+        self.receive(socket, key);
+    }
+
+    /// Whether [`receive_bulk`](Self::receive_bulk) is any different.
+    fn has_bulk(&self) -> bool {
+        false
+    }
+
     /// Asks the receive of `key` to end; an [`Event::Received`] without `more` follows, unless it is already
     /// on its way.
     fn stop_receiving(&mut self, socket: Fd, key: Key);

@@ -128,6 +128,8 @@ pub(crate) struct Uring {
     spare_messages: Vec<Box<Message>>,
     rung: Rung,
     mode: ReceiveMode,
+    /// The kernel has [`ReceiveMode::Bundle`] too.
+    has_bundles: bool,
     /// A Unix listener was accepted on, so that sockets may be Unix ones.
     has_unix: bool,
     /// Receives that have not ended.
@@ -154,7 +156,14 @@ impl Uring {
     /// # Errors
     /// The refusal of the last rung tried.
     pub(crate) fn new(config: &Config) -> Result<Self, Refusal> {
-        Self::with_modes(config, &[ReceiveMode::Bundle, ReceiveMode::Multishot, ReceiveMode::Single])
+        let modes = [ReceiveMode::Bundle, ReceiveMode::Multishot, ReceiveMode::Single];
+        let mut driver = Self::with_modes(config, &modes)?;
+        if driver.mode == ReceiveMode::Bundle {
+            // For bulk only: what is behind a request need not be here before its answer is taken.
+            driver.mode = ReceiveMode::Multishot;
+            driver.has_bundles = true;
+        }
+        Ok(driver)
     }
 
     /// The same, with the first of `modes` that works.
@@ -190,6 +199,7 @@ impl Uring {
             spare_messages: Vec::new(),
             rung,
             mode: ReceiveMode::Multishot,
+            has_bundles: false,
             has_unix: false,
             receiving: 0,
             accepting: 0,
@@ -209,7 +219,8 @@ impl Uring {
     /// What the start-up line says.
     pub(crate) fn describe(&self) -> String {
         let receive = match self.mode {
-            ReceiveMode::Bundle => "multishot receive in bundles",
+            ReceiveMode::Bundle => "bundled receive",
+            ReceiveMode::Multishot if self.has_bundles => "multishot receive, bundled for bulk",
             ReceiveMode::Multishot => "multishot receive",
             ReceiveMode::Single => "single receive",
         };
@@ -276,6 +287,22 @@ impl Uring {
     /// it is there, behind many blocks of data, before the receive starts (seen on Linux 6.18).
     fn mode_for(&self, socket: Fd) -> ReceiveMode {
         if self.has_unix && socket::local_address(socket).is_none() { ReceiveMode::Single } else { self.mode }
+    }
+
+    fn receive_as(&mut self, mode: ReceiveMode, socket: Fd, key: Key) {
+        let socket = types::Fd(socket.0);
+        let entry = match mode {
+            ReceiveMode::Bundle => opcode::RecvMultiBundle::new(socket, GROUP).build(),
+            ReceiveMode::Multishot => opcode::RecvMulti::new(socket, GROUP).build(),
+            // With its length: before Linux 6.0 a length of 0 is not the block's.
+            ReceiveMode::Single => opcode::Recv::new(socket, std::ptr::null_mut(), self.block_bytes)
+                .buf_group(GROUP)
+                .build()
+                .flags(squeue::Flags::BUFFER_SELECT),
+        };
+        self.receiving += 1;
+        // SAFETY: RECEIVE-RING: names no memory but the group's blocks, which the driver owns.
+        unsafe { self.push(&entry.user_data(Op::Receive.tag(key.pack()))) };
     }
 
     fn arm_wake(&mut self) {
@@ -431,20 +458,19 @@ impl Driver for Uring {
     }
 
     fn receive(&mut self, socket: Fd, key: Key) {
-        let mode = self.mode_for(socket);
-        let socket = types::Fd(socket.0);
-        let entry = match mode {
-            ReceiveMode::Bundle => opcode::RecvMultiBundle::new(socket, GROUP).build(),
-            ReceiveMode::Multishot => opcode::RecvMulti::new(socket, GROUP).build(),
-            // With its length: before Linux 6.0 a length of 0 is not the block's.
-            ReceiveMode::Single => opcode::Recv::new(socket, std::ptr::null_mut(), self.block_bytes)
-                .buf_group(GROUP)
-                .build()
-                .flags(squeue::Flags::BUFFER_SELECT),
+        self.receive_as(self.mode_for(socket), socket, key);
+    }
+
+    fn receive_bulk(&mut self, socket: Fd, key: Key) {
+        let mode = match self.mode_for(socket) {
+            ReceiveMode::Multishot if self.has_bundles => ReceiveMode::Bundle,
+            mode => mode,
         };
-        self.receiving += 1;
-        // SAFETY: RECEIVE-RING: names no memory but the group's blocks, which the driver owns.
-        unsafe { self.push(&entry.user_data(Op::Receive.tag(key.pack()))) };
+        self.receive_as(mode, socket, key);
+    }
+
+    fn has_bulk(&self) -> bool {
+        self.has_bundles
     }
 
     fn stop_receiving(&mut self, _socket: Fd, key: Key) {

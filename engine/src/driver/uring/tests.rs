@@ -25,7 +25,7 @@ fn driver_is_what_was_asked_for() {
         let mode = match subject.mode {
             ReceiveMode::Single => "single receive",
             ReceiveMode::Multishot => "multishot receive",
-            ReceiveMode::Bundle => "multishot receive in bundles",
+            ReceiveMode::Bundle => "bundled receive",
         };
         assert_eq!(driver.describe(), format!("{}, {mode}", subject.rung.name()));
     }
