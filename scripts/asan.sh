@@ -4,8 +4,9 @@
 #     scripts/asan.sh                     # everything
 #     scripts/asan.sh -p peregrine --lib  # as `cargo test` would
 #
-# Needs a nightly toolchain. Builds into target/asan. Tests that count bytes of memory or allocations, install
-# filters of system calls or start the server as a child skip nothing: their processes are instrumented too.
+# Needs a nightly toolchain. Builds into target/asan. Left out are two tests: that of the memory of idle connections,
+# which would count the sanitizer's, and that of a kernel that refuses io_uring_enter after it has been lent memory,
+# which is then leaked on purpose (docs/UNSAFE.md, LENT-UNTIL-FINAL).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -18,5 +19,6 @@ export RUSTFLAGS="-Zsanitizer=address"
 # A doctest is compiled by rustdoc, which has flags of its own.
 export RUSTDOCFLAGS="-Zsanitizer=address"
 export CARGO_TARGET_DIR=target/asan
-[ $# -gt 0 ] || set -- --workspace
-exec cargo +nightly test --locked --target "$target" "$@"
+[ $# -gt 0 ] || set -- --workspace --no-fail-fast
+exec cargo +nightly test --locked --target "$target" "$@" -- \
+    --skip an_idle_connection_costs --skip a_ring_is_allowed_but_no_operation

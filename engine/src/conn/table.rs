@@ -69,7 +69,10 @@ const REFUSED_MAX: u32 = 256;
 const REFUSED_MILLIS: u64 = 5000;
 
 /// So many receives that found no block are started again at once.
-const REVIVED_PER_TURN: usize = 64;
+const REVIVED_PER_TURN: usize = 512;
+
+/// For so long after a receive has found no block they are taken to be scarce, in milliseconds.
+pub(super) const SCARCE_MILLIS: u64 = 1000;
 
 /// So many send blocks are kept for what comes next.
 const SPARE_SEND_BLOCKS: u32 = 32;
@@ -87,6 +90,8 @@ pub(crate) struct Connections<D, S> {
     /// For requests that arrive whole: most of them.
     pub(super) machine: Machine,
     pub(super) spares: Assemblies,
+    /// Until when receives take a block at a time, because some have found none.
+    pub(super) scarce_until: u64,
     /// Who waits for a receive block, the longest first.
     pub(super) starved: VecDeque<Key>,
     pub(super) mailbox: Arc<Mailbox>,
@@ -132,6 +137,7 @@ impl<D: Driver, S: Service> Connections<D, S> {
             wheel: Wheel::new(now.millis),
             machine: Machine::new(simd, settings.machine),
             spares: Spare::new(SPARES_MAX),
+            scarce_until: 0,
             starved: VecDeque::new(),
             trim_below: u32::MAX,
             mapped_after_trim: 0,
@@ -273,7 +279,10 @@ impl<D: Driver, S: Service> Connections<D, S> {
             return;
         }
         connection.flags |= flag::RECEIVING;
-        if connection.has(flag::BULK) {
+        if self.driver.now().millis < self.scarce_until {
+            // One that sends much would take dozens, and leave none for those who ask for little.
+            self.driver.receive_one(connection.info.socket(), key);
+        } else if connection.has(flag::BULK) {
             self.driver.receive_bulk(connection.info.socket(), key);
         } else {
             self.driver.receive(connection.info.socket(), key);
@@ -287,8 +296,8 @@ impl<D: Driver, S: Service> Connections<D, S> {
         self.wheel.arm(&mut self.table, key, deadline);
     }
 
-    /// Starts receives again that found no block, as soon as there are blocks. A few at a time and in order: one
-    /// receive may take dozens of blocks, and whoever has waited longest must not be last again.
+    /// Starts receives again that found no block, as soon as there are blocks; in order, because whoever has waited
+    /// longest must not be last again.
     fn revive_starved(&mut self) {
         if self.starved.is_empty() || !self.driver.has_receive_blocks() {
             return;

@@ -88,6 +88,11 @@ pub(crate) trait Driver {
         self.receive(socket, key);
     }
 
+    /// The same for a time in which blocks are scarce: one block, then the receive ends.
+    fn receive_one(&mut self, socket: Fd, key: Key) {
+        self.receive(socket, key);
+    }
+
     /// Whether [`receive_bulk`](Self::receive_bulk) is any different.
     fn has_bulk(&self) -> bool {
         false

@@ -469,6 +469,10 @@ impl Driver for Uring {
         self.receive_as(mode, socket, key);
     }
 
+    fn receive_one(&mut self, socket: Fd, key: Key) {
+        self.receive_as(ReceiveMode::Single, socket, key);
+    }
+
     fn has_bulk(&self) -> bool {
         self.has_bundles
     }
