@@ -74,8 +74,13 @@ async fn tunnel(mut exchange: Exchange) -> Result<(), ExchangeError> {
             response.status(502);
         });
     }
-    let stream = exchange.accept_connect(|_| {})?;
-    reverse(stream).await
+    let (mut reader, mut writer) = exchange.accept_connect(|_| {})?.split();
+    while let Some(chunk) = reader.read().await? {
+        let reversed: Vec<u8> = chunk.iter().rev().copied().collect();
+        writer.send(reversed).await?;
+        writer.flush().await?;
+    }
+    writer.write(b"bye").await
 }
 
 /// Waits for a thread, which wakes it from outside.

@@ -22,6 +22,7 @@ mod contract;
 pub(crate) mod epoll;
 pub(crate) mod op;
 #[cfg(any(test, fuzzing))]
+#[cfg_attr(fuzzing, allow(dead_code, reason = "tests use more of it than fuzz targets"))]
 pub(crate) mod sim;
 pub(crate) mod timer;
 pub(crate) mod uring;

@@ -140,7 +140,7 @@ impl Exchange {
         write: impl FnOnce(&mut ResponseHead),
     ) -> Result<Upgraded, ExchangeError> {
         self.shared().switch(protocol, |writer| write(&mut ResponseHead { writer, length: None }))?;
-        Ok(Upgraded { shared: Rc::clone(self.shared()) })
+        Ok(Upgraded::new(self.shared()))
     }
 }
 
@@ -307,34 +307,38 @@ impl fmt::Debug for ResponseStream {
 /// A connection that speaks another protocol: bytes in both directions. It ends with its handler; what was written
 /// is sent first. See [`Exchange::upgrade`].
 pub struct Upgraded {
-    shared: Rc<Shared>,
+    reader: UpgradedReader,
+    writer: UpgradedWriter,
 }
 
 impl Upgraded {
+    fn new(shared: &Rc<Shared>) -> Self {
+        let reader = UpgradedReader { shared: Rc::clone(shared) };
+        Self { reader, writer: UpgradedWriter { shared: Rc::clone(shared) } }
+    }
+
     /// The next bytes, what had arrived before the hand-over first; `None` when the peer sends no more.
     ///
     /// # Errors
     /// The connection is gone.
     pub async fn read(&mut self) -> Result<Option<Chunk>, ExchangeError> {
-        Ok(self.shared.read().await?.map(Chunk))
+        self.reader.read().await
     }
 
     /// Sends bytes by copying them, as [`ResponseStream::write`].
     ///
     /// # Errors
-    /// The connection is gone.
+    /// The connection is gone, or there is no memory.
     pub async fn write(&mut self, bytes: &[u8]) -> Result<(), ExchangeError> {
-        self.shared.push(PieceToSend::Bytes(bytes))?;
-        self.shared.wait_for_room(false).await
+        self.writer.write(bytes).await
     }
 
     /// Sends bytes from where they lie, as [`ResponseStream::send`].
     ///
     /// # Errors
-    /// The connection is gone.
+    /// The connection is gone, or there is no memory.
     pub async fn send(&mut self, bytes: impl Into<Body>) -> Result<(), ExchangeError> {
-        self.shared.push(PieceToSend::Payload(bytes.into().0))?;
-        self.shared.wait_for_room(false).await
+        self.writer.send(bytes).await
     }
 
     /// Waits until the kernel has everything that was written.
@@ -342,16 +346,13 @@ impl Upgraded {
     /// # Errors
     /// The connection is gone.
     pub async fn flush(&mut self) -> Result<(), ExchangeError> {
-        self.shared.wait_for_room(true).await
+        self.writer.flush().await
     }
-}
 
-impl Upgraded {
     /// Both directions apart, so that one can go on while the other waits: a tunnel needs it.
     #[must_use]
     pub fn split(self) -> (UpgradedReader, UpgradedWriter) {
-        let reader = UpgradedReader { shared: Rc::clone(&self.shared) };
-        (reader, UpgradedWriter { shared: self.shared })
+        (self.reader, self.writer)
     }
 }
 
