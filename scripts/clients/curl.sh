@@ -57,6 +57,10 @@ check_way() {
     check "$way: echo of nothing" echo_nothing
     check "$way: echo of 2 MiB after 100 Continue" echo_after_continue
     check "$way: echo of chunks" echo_chunked "$origin/echo" "$work/2MiB"
+    check "$way: an upload that is streamed, after 100 Continue" upload_after_continue
+    check "$way: an upload of chunks that is streamed" upload_chunked
+    check "$way: a download in chunks" download_chunked
+    check "$way: a download for HTTP/1.0" download_for_http_1_0
     check "$way: one connection for all requests" one_connection
     check "$way: many connections at once" many_connections
 }
@@ -136,6 +140,31 @@ echo_after_continue() {
 echo_chunked() {
     request --request POST --header 'Transfer-Encoding: chunked' --upload-file - "$1" < "$2"
     came_back "$2"
+}
+
+upload_after_continue() {
+    request --data-binary "@$work/2MiB" "$origin/upload"
+    has 'the first line' '^HTTP/1.1 100 Continue' "$(head -n 1 "$work/head")"
+    answer 200 "$TEXT" '2097152 bytes'
+}
+
+upload_chunked() {
+    request --request POST --header 'Transfer-Encoding: chunked' --upload-file - "$origin/upload" < "$work/2MiB"
+    answer 200 "$TEXT" '2097152 bytes'
+}
+
+download_chunked() {
+    request "$origin/download/1000000"
+    is status 200 "$status"
+    is Transfer-Encoding chunked "$(field Transfer-Encoding)"
+    is bytes 1000000 "$(wc -c < "$work/body")"
+}
+
+download_for_http_1_0() {
+    request --http1.0 "$origin/download/100000"
+    is status 200 "$status"
+    is Transfer-Encoding '' "$(field Transfer-Encoding)"
+    is bytes 100000 "$(wc -c < "$work/body")"
 }
 
 one_connection() {

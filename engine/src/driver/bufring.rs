@@ -122,8 +122,8 @@ impl BufferRing {
         assert!(self.blocks.is_lent(u32::from(block)), "a completion names a block that was not lent");
         self.lent -= 1;
         self.used += 1;
-        // SAFETY: LENT-ONCE: `put` lent the block, and the kernel names it in exactly one completion, after
-        // which it does not touch it.
+        // SAFETY: LENT-ONCE: `put` lent the block, and the kernel names it, or the bundle that it is in, in exactly
+        // one completion, after which it does not touch it.
         unsafe { self.blocks.reclaim(u32::from(block)) }
     }
 
