@@ -178,7 +178,7 @@ impl Piece {
 }
 
 /// How far the response is.
-pub(super) enum Progress {
+pub(super) enum Written {
     /// Nothing of the final response is written.
     Open,
     /// The head is written.
@@ -210,7 +210,7 @@ pub(super) struct State {
     has_arrived: bool,
 
     pub(super) outbox: Outbox,
-    pub(super) progress: Progress,
+    pub(super) written: Written,
     pub(super) terms: Terms,
     trailer_lines: Vec<u8>,
     writer: Option<Waker>,
@@ -269,7 +269,7 @@ impl Shared {
             expects_continue,
             has_arrived: false,
             outbox: Outbox::default(),
-            progress: Progress::Open,
+            written: Written::Open,
             terms,
             trailer_lines: Vec::new(),
             writer: None,
@@ -366,8 +366,8 @@ impl Shared {
     /// Whether a part of a response is out that is not whole.
     pub(super) fn is_torn(&self) -> bool {
         let state = self.state.borrow();
-        matches!(state.progress, Progress::Body(_))
-            || (matches!(state.progress, Progress::Finished) && state.outbox.bytes() > 0)
+        matches!(state.written, Written::Body(_))
+            || (matches!(state.written, Written::Finished) && state.outbox.bytes() > 0)
     }
 
     /// Lets a waiting read or write go on if it can.
@@ -405,7 +405,7 @@ impl Shared {
     }
 
     pub(super) fn is_raw(&self) -> bool {
-        matches!(self.state.borrow().progress, Progress::Raw)
+        matches!(self.state.borrow().written, Written::Raw)
     }
 
     /// Forgets what nobody will read any more.
@@ -444,7 +444,7 @@ impl Shared {
         // RFC 9110 section 10.1.1: only to a client that waits, and not once the final response has begun.
         let is_wanted = state.expects_continue && !state.has_arrived;
         state.expects_continue = false;
-        if is_wanted && matches!(state.progress, Progress::Open) {
+        if is_wanted && matches!(state.written, Written::Open) {
             state.outbox.push(&self.common.blocks, CONTINUE)?;
         }
         state.reader = Some(context.waker().clone());
@@ -508,8 +508,8 @@ impl Shared {
     /// The state, if nothing of the final response is written.
     fn open_state(&self) -> Result<std::cell::RefMut<'_, State>, ExchangeError> {
         let mut state = self.state.borrow_mut();
-        match state.progress {
-            Progress::Open => {}
+        match state.written {
+            Written::Open => {}
             _ => return Err(ExchangeError::AlreadyStarted),
         }
         if state.failure == Some(ExchangeError::Disconnected) {
@@ -554,7 +554,7 @@ impl Shared {
             let finished = writer.finish();
             Ok((finished, writer.failure()))
         })?;
-        state.progress = Progress::Finished;
+        state.written = Written::Finished;
         drop(state);
         self.stir();
         failure.map_or(Ok(()), |failure| Err(failure.into()))
@@ -573,7 +573,7 @@ impl Shared {
             refuse_success(writer, is_connect);
             Ok(writer.finish_head(length)?)
         })?;
-        state.progress = Progress::Body(encoder);
+        state.written = Written::Body(encoder);
         drop(state);
         self.stir();
         Ok(())
@@ -607,7 +607,7 @@ impl Shared {
             if self.is_upgraded.get() { Ok((finished, ())) } else { Err(ExchangeError::TooManyUpgraded) }
         });
         if self.is_upgraded.get() {
-            state.progress = Progress::Raw;
+            state.written = Written::Raw;
             state.ended = false;
             state.terms.close = true;
         } else if written == Err(ExchangeError::TooManyUpgraded) {
@@ -634,10 +634,10 @@ impl Shared {
         }
         let blocks = &self.common.blocks;
         let mut line = [0; crate::proto::h1::CHUNK_LINE_BYTES_MAX];
-        match &mut state.progress {
-            Progress::Open | Progress::Finished => return Err(ExchangeError::AlreadyStarted),
-            Progress::Raw => {}
-            Progress::Body(encoder) => match encoder.begin_piece(bytes.len(), &mut line) {
+        match &mut state.written {
+            Written::Open | Written::Finished => return Err(ExchangeError::AlreadyStarted),
+            Written::Raw => {}
+            Written::Body(encoder) => match encoder.begin_piece(bytes.len(), &mut line) {
                 Ok(Some(line)) => state.outbox.push(blocks, line)?,
                 Ok(None) => return Ok(()),
                 Err(error) => {
@@ -659,7 +659,7 @@ impl Shared {
             }
             piece => {
                 state.outbox.push(blocks, piece.as_slice())?;
-                if let Progress::Body(encoder) = &mut state.progress {
+                if let Written::Body(encoder) = &mut state.written {
                     state.outbox.push(blocks, encoder.end_piece())?;
                 }
             }
@@ -691,9 +691,9 @@ impl Shared {
     /// Adds a trailer, to be sent behind the body.
     pub(crate) fn trailer(&self, name: &str, value: &[u8]) -> Result<(), ExchangeError> {
         let mut state = self.state.borrow_mut();
-        match &state.progress {
-            Progress::Body(encoder) if encoder.takes_trailers() => {}
-            Progress::Body(_) => return Ok(()),
+        match &state.written {
+            Written::Body(encoder) if encoder.takes_trailers() => {}
+            Written::Body(_) => return Ok(()),
             _ => return Err(ExchangeError::AlreadyStarted),
         }
         if !FieldName::from_bytes(name.as_bytes()).is_allowed_in_trailers() {
@@ -707,8 +707,8 @@ impl Shared {
     pub(crate) fn finish(&self) -> Result<(), ExchangeError> {
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
-        let Progress::Body(encoder) = &mut state.progress else {
-            let is_finished = matches!(state.progress, Progress::Finished);
+        let Written::Body(encoder) = &mut state.written else {
+            let is_finished = matches!(state.written, Written::Finished);
             return if is_finished { Ok(()) } else { Err(ExchangeError::AlreadyStarted) };
         };
         if encoder.missing() > 0 {
@@ -719,7 +719,7 @@ impl Shared {
         state.outbox.push(blocks, before)?;
         state.outbox.push(blocks, &state.trailer_lines)?;
         state.outbox.push(blocks, after)?;
-        state.progress = Progress::Finished;
+        state.written = Written::Finished;
         self.stir();
         Ok(())
     }
@@ -731,7 +731,7 @@ impl Shared {
 
     /// Whether nothing is owed to the client any more.
     pub(super) fn is_settled(&self) -> bool {
-        matches!(self.state.borrow().progress, Progress::Finished | Progress::Raw)
+        matches!(self.state.borrow().written, Written::Finished | Written::Raw)
     }
 
     /// The answer to an upgrade that was not possible.

@@ -18,30 +18,21 @@ use crate::proto::h1::Machine;
 /// So many bytes wait for something else to end, and are worth to be reserved at once.
 const PARKED_BYTES_MAX: usize = 64 * 1024;
 
-/// How an exchange begins that serving has stopped at.
-struct Begin {
+/// The exchange of the request at the beginning of `bytes`, at which serving has stopped, and the length of its head.
+fn begin<S: Service>(
     stop: Stop,
-    waker: Waker,
-    now: u64,
-}
-
-impl Begin {
-    /// The exchange of the request at the beginning of `bytes`, and the length of its head.
-    fn exchange<S: Service>(
-        self,
-        server: &mut Server<S>,
-        connection: &mut Connection,
-        machine: &mut Machine,
-        bytes: &[u8],
-    ) -> (Box<Exchange>, usize) {
-        let Self { stop, waker, now } = self;
-        let head_bytes = machine.head_bytes();
-        if stop == Stop::Drain {
-            return (Exchange::drained(machine.take_body(), now), head_bytes);
-        }
-        let quota = Quota { left: &mut connection.requests_left, is_expired: now >= connection.expires };
-        (server.begin_exchange(&connection.info, quota, waker, machine, bytes), head_bytes)
+    server: &mut Server<S>,
+    connection: &mut Connection,
+    machine: &mut Machine,
+    bytes: &[u8],
+    (waker, now): (Waker, u64),
+) -> (Box<Exchange>, usize) {
+    let head_bytes = machine.head_bytes();
+    if stop == Stop::Drain {
+        return (Exchange::drained(machine.take_body(), now), head_bytes);
     }
+    let quota = Quota { left: &mut connection.requests_left, is_expired: now >= connection.expires };
+    (server.begin_exchange(&connection.info, quota, waker, machine, bytes), head_bytes)
 }
 
 impl<D: Driver, S: Service> Connections<D, S> {
@@ -117,8 +108,8 @@ impl<D: Driver, S: Service> Connections<D, S> {
         let (now, waker) = (self.driver.now().millis, self.task_waker(key));
         let Some(connection) = self.table.get_mut(key) else { return };
         let bytes = &lease[served.bytes..len];
-        let begin = Begin { stop: served.stop, waker, now };
-        let (exchange, head_bytes) = begin.exchange(&mut self.server, connection, &mut self.machine, bytes);
+        let (exchange, head_bytes) =
+            begin(served.stop, &mut self.server, connection, &mut self.machine, bytes, (waker, now));
         self.machine.reset();
         self.after_serving(key, served.outgoing, served.stop);
         self.run_exchange(key, exchange, Some((lease, served.bytes + head_bytes..len)));
@@ -251,9 +242,9 @@ impl<D: Driver, S: Service> Connections<D, S> {
         let Served { bytes: served, stop, outgoing } =
             self.server.serve(&connection.info, quota, machine, bytes);
         let begun = if matches!(stop, Stop::Stream | Stop::Drain) {
-            let begin = Begin { stop, waker: self.task_waker(key), now };
+            let waker = self.task_waker(key);
             let connection = self.table.get_mut(key).expect("it was there above");
-            let begun = begin.exchange(&mut self.server, connection, machine, &bytes[served..]);
+            let begun = begin(stop, &mut self.server, connection, machine, &bytes[served..], (waker, now));
             machine.reset();
             Some(begun)
         } else {

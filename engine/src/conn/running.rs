@@ -11,7 +11,7 @@ use std::task::{Context, Poll, Waker};
 
 use peregrine_pool::{Key, Lease};
 
-use super::exchange::Progress;
+use super::exchange::Written;
 use super::mailbox::TaskWaker;
 use super::serving::write_rejection;
 use super::timing::NEVER;
@@ -186,10 +186,10 @@ impl<D: Driver, S: Service> Connections<D, S> {
         shared.discard();
         let (is_open, is_whole, failure, rejection, misuse) = {
             let state = shared.state.borrow();
-            let is_open = matches!(state.progress, Progress::Open);
-            let is_whole = match &state.progress {
-                Progress::Body(encoder) => encoder.missing() == 0 && outcome.is_ok(),
-                Progress::Open | Progress::Finished | Progress::Raw => true,
+            let is_open = matches!(state.written, Written::Open);
+            let is_whole = match &state.written {
+                Written::Body(encoder) => encoder.missing() == 0 && outcome.is_ok(),
+                Written::Open | Written::Finished | Written::Raw => true,
             };
             (is_open, is_whole, state.failure, state.rejection, state.misuse)
         };

@@ -1,7 +1,8 @@
 //! The timer wheel: one deadline per connection, kept in links inside the connections.
 //!
-//! Owns 1024 slots of a quarter of a second: more than four minutes, so that the usual deadlines fit in a round. Moving a deadline later or earlier is one store as long as it is not
-//! before the entry's slot: that stays, and the entry is put further when it comes round. It must not know what a deadline means; time is an argument.
+//! Owns 1024 slots of a quarter of a second: more than four minutes, so that the usual deadlines fit in a round.
+//! Moving a deadline is one store as long as it is not before the entry's slot: that stays, and the entry is put
+//! further when it comes round. It must not know what a deadline means; time is an argument.
 
 use peregrine_pool::Key;
 
