@@ -668,6 +668,12 @@ impl Shared {
         Ok(())
     }
 
+    /// The same, then waits until there is room for more.
+    pub(crate) async fn write(&self, piece: PieceToSend<'_>) -> Result<(), ExchangeError> {
+        self.push(piece)?;
+        self.wait_for_room(false).await
+    }
+
     fn poll_room(&self, context: &mut Context<'_>, everything: bool) -> Poll<Result<(), ExchangeError>> {
         let mut state = self.state.borrow_mut();
         if state.failure == Some(ExchangeError::Disconnected) {

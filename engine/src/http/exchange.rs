@@ -257,8 +257,7 @@ impl ResponseStream {
     /// # Errors
     /// The connection is gone; the body is longer than was promised; there is no memory, and the connection ends.
     pub async fn write(&mut self, bytes: &[u8]) -> Result<(), ExchangeError> {
-        self.shared.push(PieceToSend::Bytes(bytes))?;
-        self.shared.wait_for_room(false).await
+        self.shared.write(PieceToSend::Bytes(bytes)).await
     }
 
     /// The same for bytes that are handed over, and not copied if they are more than 1 KiB.
@@ -266,8 +265,7 @@ impl ResponseStream {
     /// # Errors
     /// As [`write`](Self::write).
     pub async fn send(&mut self, bytes: impl Into<Body>) -> Result<(), ExchangeError> {
-        self.shared.push(PieceToSend::Payload(bytes.into().0))?;
-        self.shared.wait_for_room(false).await
+        self.shared.write(PieceToSend::Payload(bytes.into().0)).await
     }
 
     /// Waits until the kernel has everything that was written.
@@ -388,8 +386,7 @@ impl UpgradedWriter {
     /// # Errors
     /// The connection is gone, or there is no memory.
     pub async fn write(&mut self, bytes: &[u8]) -> Result<(), ExchangeError> {
-        self.shared.push(PieceToSend::Bytes(bytes))?;
-        self.shared.wait_for_room(false).await
+        self.shared.write(PieceToSend::Bytes(bytes)).await
     }
 
     /// As [`Upgraded::send`].
@@ -397,8 +394,7 @@ impl UpgradedWriter {
     /// # Errors
     /// The connection is gone, or there is no memory.
     pub async fn send(&mut self, bytes: impl Into<Body>) -> Result<(), ExchangeError> {
-        self.shared.push(PieceToSend::Payload(bytes.into().0))?;
-        self.shared.wait_for_room(false).await
+        self.shared.write(PieceToSend::Payload(bytes.into().0)).await
     }
 
     /// As [`Upgraded::flush`].

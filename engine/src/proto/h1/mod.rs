@@ -1,6 +1,7 @@
 //! HTTP/1.1 (RFC 9112): requests in, responses out, no sockets.
 
 mod body;
+mod buffer;
 mod encoder;
 #[cfg(fuzzing)]
 pub(crate) mod fuzz;

@@ -8,6 +8,7 @@ use peregrine_parser::{is_field_value, is_token, write_imf_fixdate, write_status
 use peregrine_pool::Payload;
 
 use super::BodyEncoder;
+use super::buffer::Buffer;
 use crate::proto::FieldError;
 
 /// Payloads up to this many bytes are copied behind the head: a second part in a send costs more.
@@ -82,73 +83,6 @@ pub(crate) struct Finished {
     pub(crate) close: bool,
 }
 
-/// The response's bytes so far: in the rest of the block, or on the heap once they no longer fit.
-struct Buffer<'a> {
-    /// Empty after the spill, so that one comparison guards the common path.
-    block: &'a mut [u8],
-    len: usize,
-    spilled: Option<Vec<u8>>,
-}
-
-impl Buffer<'_> {
-    #[inline]
-    fn push(&mut self, bytes: &[u8]) {
-        let end = self.len + bytes.len();
-        match self.block.get_mut(self.len..end) {
-            Some(room) => {
-                room.copy_from_slice(bytes);
-                self.len = end;
-            }
-            None => self.push_spilled(bytes),
-        }
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn push_spilled(&mut self, bytes: &[u8]) {
-        let heap = self.spilled.get_or_insert_with(|| {
-            let block = std::mem::take(&mut self.block);
-            let mut heap = Vec::with_capacity((self.len + bytes.len()) * 2);
-            heap.extend_from_slice(&block[..self.len]);
-            heap
-        });
-        heap.extend_from_slice(bytes);
-        self.len = heap.len();
-    }
-
-    fn bytes_mut(&mut self) -> &mut [u8] {
-        match &mut self.spilled {
-            Some(heap) => heap,
-            None => &mut self.block[..self.len],
-        }
-    }
-
-    fn truncate(&mut self, len: usize) {
-        debug_assert!(len <= self.len);
-        self.len = len;
-        if let Some(heap) = &mut self.spilled {
-            heap.truncate(len);
-        }
-    }
-
-    /// Replaces `old` bytes at `at`.
-    fn replace(&mut self, at: usize, old: usize, new: &[u8]) {
-        let end = self.len;
-        if new.len() > old {
-            // Room at the end, by bytes that are about to be moved over.
-            let growth = new.len() - old;
-            for _ in 0..growth {
-                self.push(b" ");
-            }
-            self.bytes_mut().copy_within(at + old..end, at + new.len());
-        } else if new.len() < old {
-            self.bytes_mut().copy_within(at + old..end, at + new.len());
-            self.truncate(end - (old - new.len()));
-        }
-        self.bytes_mut()[at..at + new.len()].copy_from_slice(new);
-    }
-}
-
 /// A type of body, with the bytes of the head from it to the length.
 pub(crate) struct KnownType {
     name: &'static str,
@@ -205,7 +139,7 @@ impl<'a> ResponseWriter<'a> {
     #[inline]
     pub(crate) fn new(block: &'a mut [u8], preamble: &'a mut Preamble, terms: Terms) -> Self {
         Self {
-            buffer: Buffer { block, len: 0, spilled: None },
+            buffer: Buffer::new(block),
             preamble,
             terms,
             status: 200,
