@@ -9,7 +9,7 @@ use peregrine_pool::{Key, Lease};
 
 use super::running::Exchange;
 use super::serving::{Outgoing, Quota, Served, Server, Stop};
-use super::table::SCARCE_MILLIS;
+use super::table::{SCARCE_CONNECTIONS, SCARCE_MILLIS};
 use super::{Assembly, Connection, Connections, EndReason, Phase, SPARE_BYTES_MAX, Service, flag};
 use crate::driver::{Driver, Received, SendBuffer};
 use crate::proto::Rejection;
@@ -63,11 +63,13 @@ impl<D: Driver, S: Service> Connections<D, S> {
     }
 
     fn starve(&mut self, key: Key) {
-        self.scarce_until = self.driver.now().millis + SCARCE_MILLIS;
         let Some(connection) = self.table.get_mut(key) else { return };
         if connection.phase != Phase::Ending {
             connection.flags |= flag::STARVED;
             self.starved.push_back(key);
+            if self.starved.len() >= SCARCE_CONNECTIONS {
+                self.scarce_until = self.driver.now().millis + SCARCE_MILLIS;
+            }
         }
     }
 
@@ -196,6 +198,7 @@ impl<D: Driver, S: Service> Connections<D, S> {
     fn charge(&mut self, assembly: &mut Assembly) {
         let bytes = assembly.bytes.capacity();
         self.assembled = self.assembled - assembly.charged + bytes;
+        self.peak_assembled = self.peak_assembled.max(self.assembled);
         assembly.charged = bytes;
     }
 

@@ -71,11 +71,16 @@ const REFUSED_MILLIS: u64 = 5000;
 /// So many receives that found no block are started again at once.
 const REVIVED_PER_TURN: usize = 512;
 
-/// For so long after a receive has found no block they are taken to be scarce, in milliseconds.
+/// Once so many wait for a block, blocks are taken to be scarce for so long, in milliseconds. A few that send much may
+/// well wait for each other.
+pub(super) const SCARCE_CONNECTIONS: usize = 16;
 pub(super) const SCARCE_MILLIS: u64 = 1000;
 
 /// So many send blocks are kept for what comes next.
 const SPARE_SEND_BLOCKS: u32 = 32;
+
+/// Bodies that took so many bytes together are worth a trim when they are gone.
+const PEAK_BYTES: usize = 4 << 20;
 
 /// Below so many slots in memory it is not worth while to give any back.
 const SPARSE_SLOTS: u32 = 256;
@@ -99,6 +104,8 @@ pub(crate) struct Connections<D, S> {
     pub(super) woken: Vec<Arc<TaskWaker>>,
     /// Bytes of memory that assemblies take.
     pub(super) assembled: usize,
+    /// The most of that since the last trim.
+    pub(super) peak_assembled: usize,
     /// Connections that are one too many and wait to be told so.
     refused: u32,
     /// Fewer connections than this are worth another trim.
@@ -132,6 +139,7 @@ impl<D: Driver, S: Service> Connections<D, S> {
             mailbox: Mailbox::new(settings.bell.clone()),
             woken: Vec::new(),
             assembled: 0,
+            peak_assembled: 0,
             refused: 0,
             table: Slab::new(settings.max_connections),
             wheel: Wheel::new(now.millis),
@@ -321,7 +329,8 @@ impl<D: Driver, S: Service> Connections<D, S> {
         let blocks = self.server.common.blocks.stats();
         let many_blocks = blocks.mapped_blocks > blocks.leased * 4 + 4 * SPARE_SEND_BLOCKS;
         let is_table_sparse = capacity > SPARSE_SLOTS && len < capacity / 2 && len < self.trim_below;
-        is_table_sparse || (many_blocks && blocks.mapped_blocks > self.mapped_after_trim)
+        let were_bodies = self.peak_assembled > PEAK_BYTES && self.assembled < self.peak_assembled / 4;
+        is_table_sparse || were_bodies || (many_blocks && blocks.mapped_blocks > self.mapped_after_trim)
     }
 
     /// Gives memory back that an earlier peak has left. For quiet moments.
@@ -334,6 +343,7 @@ impl<D: Driver, S: Service> Connections<D, S> {
         let blocks = &self.server.common.blocks;
         blocks.trim(if is_empty { 0 } else { SPARE_SEND_BLOCKS });
         self.mapped_after_trim = blocks.stats().mapped_blocks;
+        self.peak_assembled = self.assembled;
         memory::give_back();
     }
 
