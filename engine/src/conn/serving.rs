@@ -13,7 +13,7 @@ use peregrine_pool::{Blocks, Lease, Payload};
 use super::exchange::{CONTINUE, Common, Opening};
 use super::running::{Exchange, Running};
 use super::{Admission, ConnectionInfo, Counters, EndReason, Service, Shared, Streaming, drop_panic};
-use crate::proto::h1::{Finished, Machine, Preamble, Progress, ResponseWriter, Terms};
+use crate::proto::h1::{Machine, Preamble, Progress, ResponseWriter, Terms};
 use crate::proto::{Rejection, RequestParts};
 use crate::telemetry;
 
@@ -45,14 +45,6 @@ impl Outgoing {
             self.lease = blocks.lease();
         }
         Some(&mut self.lease.as_mut()?[self.len..])
-    }
-
-    #[inline]
-    fn add(&mut self, finished: Finished, reason: EndReason) {
-        self.len += finished.block_bytes as usize;
-        if finished.close {
-            self.last = Some(reason);
-        }
     }
 }
 
@@ -221,21 +213,24 @@ impl<S: Service> Server<S> {
         }
     }
 
-    /// What the response to the machine's request may do with the connection, and why it ends with it if it does.
+    /// What the response to the machine's request may do with the connection.
     #[inline(always)]
-    fn terms(&self, quota: &mut Quota<'_>, machine: &Machine) -> (Terms, EndReason) {
+    fn terms(&self, quota: &mut Quota<'_>, machine: &Machine) -> Terms {
         let mut terms = machine.terms();
-        let mut reason = EndReason::ClosedAfterResponse;
         *quota.left = quota.left.wrapping_sub(1);
-        if *quota.left == 0 || quota.is_expired || self.common.draining.get() {
-            terms.close = true;
-            reason = match *quota.left {
-                _ if self.common.draining.get() => EndReason::ShuttingDown,
-                0 => EndReason::RequestLimitReached,
-                _ => EndReason::LifetimeReached,
-            };
+        terms.close |= *quota.left == 0 || quota.is_expired || self.common.draining.get();
+        terms
+    }
+
+    /// Why a connection ends whose response says so.
+    #[cold]
+    fn reason(&self, quota: &Quota<'_>) -> EndReason {
+        match *quota.left {
+            _ if self.common.draining.get() => EndReason::ShuttingDown,
+            0 => EndReason::RequestLimitReached,
+            _ if quota.is_expired => EndReason::LifetimeReached,
+            _ => EndReason::ClosedAfterResponse,
         }
-        (terms, reason)
     }
 
     /// Answers one request.
@@ -248,7 +243,7 @@ impl<S: Service> Server<S> {
         machine: &Machine,
         bytes: &[u8],
     ) -> Answered {
-        let (terms, reason) = self.terms(quota, machine);
+        let terms = self.terms(quota, machine);
         let Some(block) = outgoing.block(&self.common.blocks) else {
             outgoing.last = Some(EndReason::OutOfMemory);
             return Answered::NoMemory;
@@ -277,10 +272,12 @@ impl<S: Service> Server<S> {
         if let Some(failure) = response.failure() {
             telemetry::handler_failed(request.path, "answered 500", failure);
         }
-        let payload = if finished.has_payload { response.take_payload() } else { None };
-        outgoing.add(finished, reason);
-        if payload.is_some() {
-            outgoing.payload = payload;
+        if finished.has_payload {
+            outgoing.payload = response.take_payload();
+        }
+        outgoing.len += finished.block_bytes as usize;
+        if finished.close {
+            outgoing.last = Some(self.reason(quota));
         }
         Answered::Yes
     }
@@ -296,7 +293,7 @@ impl<S: Service> Server<S> {
         bytes: &[u8],
     ) -> Box<Exchange> {
         self.counters.requests += 1;
-        let (terms, _) = self.terms(&mut quota, machine);
+        let terms = self.terms(&mut quota, machine);
         let expects_continue = machine.take_expectation(bytes.len());
         let request = machine.request(bytes);
         let opening = Opening {
@@ -353,7 +350,7 @@ impl<S: Service> Server<S> {
         let finished = response.finish();
         // None but that of a head that did not fit: nothing follows a payload in a batch.
         let payload = response.take_payload();
-        outgoing.add(finished, reason);
+        outgoing.len += finished.block_bytes as usize;
         if finished.has_payload {
             outgoing.payload = payload;
         }
