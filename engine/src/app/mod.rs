@@ -3,6 +3,9 @@
 //! Owns the path from a request to its handler. It must not know connections, drivers or descriptors.
 
 mod router;
+#[cfg(feature = "serde")]
+#[cfg_attr(not(test), expect(dead_code, reason = "the extractors that read with it are not here yet"))]
+mod values;
 
 use std::pin::Pin;
 use std::sync::Arc;
