@@ -1,17 +1,14 @@
-//! The timer wheel: one deadline per connection, kept in links inside the connections.
+//! The timer wheel: one deadline per entry, kept in links inside the entries.
 //!
-//! Owns 1024 slots of a quarter of a second: more than four minutes, so that the usual deadlines fit in a round.
-//! Moving a deadline is one store as long as it is not before the entry's slot: that stays, and the entry is put
-//! further when it comes round. It must not know what a deadline means; time is an argument.
+//! Owns 1024 slots. Of a quarter of a second, as for connections, they are more than four minutes, so that the usual
+//! deadlines fit in a round. Moving a deadline is one store as long as it is not before the entry's slot: that stays,
+//! and the entry is put further when it comes round. It must not know what a deadline means; time is an argument.
 
 use peregrine_pool::Key;
 
 const SLOTS: usize = 1024;
 
-/// The length of a slot, in milliseconds: deadlines fire up to this much late, never early.
-const SLOT_MILLIS: u64 = 250;
-
-/// The wheel's part of a connection.
+/// The wheel's part of an entry.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct TimerLink {
     /// In milliseconds of the monotonic clock; meaningful while armed.
@@ -24,12 +21,13 @@ pub(crate) struct TimerLink {
 
 /// Where the links are.
 pub(crate) trait Timers {
-    /// The link of a connection that the wheel was given and that still exists.
+    /// The link of an entry that the wheel was given and that still exists.
     fn link(&mut self, key: Key) -> &mut TimerLink;
 }
 
-/// See the module's text.
-pub(crate) struct Wheel {
+/// See the module's text. A slot lasts `SLOT_MILLIS`: deadlines fire up to this much late, never early. With short
+/// slots a far deadline costs a wake-up per round, which is 1024 of them.
+pub(crate) struct Wheel<const SLOT_MILLIS: u64 = 250> {
     /// The first entry of each slot.
     heads: Box<[Option<Key>; SLOTS]>,
     /// A bit per slot that has entries.
@@ -38,7 +36,7 @@ pub(crate) struct Wheel {
     position: u64,
 }
 
-impl Wheel {
+impl<const SLOT_MILLIS: u64> Wheel<SLOT_MILLIS> {
     pub(crate) fn new(now: u64) -> Self {
         Self { heads: Box::new([None; SLOTS]), occupied: [0; SLOTS / 64], position: now / SLOT_MILLIS }
     }
@@ -169,10 +167,9 @@ mod tests {
         (slab, keys)
     }
 
-    #[test]
-    fn a_deadline_fires_once_and_never_early() {
+    fn a_deadline_fires_once_and_never_early<const SLOT_MILLIS: u64>() {
         let (mut slab, keys) = entries(1);
-        let mut wheel = Wheel::new(1000);
+        let mut wheel = Wheel::<SLOT_MILLIS>::new(1000);
         wheel.arm(&mut slab, keys[0], 5100);
         assert_eq!(wheel.pop_expired(&mut slab, 5099), None);
         assert_eq!(wheel.pop_expired(&mut slab, 5100 + SLOT_MILLIS), Some(keys[0]));
@@ -180,29 +177,26 @@ mod tests {
         assert_eq!(wheel.next_due(), None);
     }
 
-    #[test]
-    fn a_deadline_moved_later_fires_at_the_later_time_only() {
+    fn a_deadline_moved_later_fires_at_the_later_time_only<const SLOT_MILLIS: u64>() {
         let (mut slab, keys) = entries(1);
-        let mut wheel = Wheel::new(0);
+        let mut wheel = Wheel::<SLOT_MILLIS>::new(0);
         wheel.arm(&mut slab, keys[0], 1000);
         wheel.arm(&mut slab, keys[0], 9000);
         assert_eq!(wheel.pop_expired(&mut slab, 8999), None);
         assert_eq!(wheel.pop_expired(&mut slab, 9000 + SLOT_MILLIS), Some(keys[0]));
     }
 
-    #[test]
-    fn a_deadline_moved_earlier_fires_at_the_earlier_time() {
+    fn a_deadline_moved_earlier_fires_at_the_earlier_time<const SLOT_MILLIS: u64>() {
         let (mut slab, keys) = entries(1);
-        let mut wheel = Wheel::new(0);
+        let mut wheel = Wheel::<SLOT_MILLIS>::new(0);
         wheel.arm(&mut slab, keys[0], 130_000);
         wheel.arm(&mut slab, keys[0], 500);
         assert_eq!(wheel.pop_expired(&mut slab, 500 + SLOT_MILLIS), Some(keys[0]));
     }
 
-    #[test]
-    fn deadlines_beyond_the_horizon_wait_for_their_round() {
+    fn deadlines_beyond_the_horizon_wait_for_their_round<const SLOT_MILLIS: u64>() {
         let (mut slab, keys) = entries(2);
-        let mut wheel = Wheel::new(0);
+        let mut wheel = Wheel::<SLOT_MILLIS>::new(0);
         let horizon = SLOTS as u64 * SLOT_MILLIS;
         wheel.arm(&mut slab, keys[0], horizon * 3 + 10);
         wheel.arm(&mut slab, keys[1], 10);
@@ -218,41 +212,80 @@ mod tests {
         assert_eq!(wheel.pop_expired(&mut slab, horizon * 3 + 10 + SLOT_MILLIS), Some(keys[0]));
     }
 
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(200))]
-        #[test]
-        fn agrees_with_a_sorted_list(
-            steps in prop::collection::vec((0usize..8, 0u64..400_000, 0u64..60_000, prop::bool::ANY), 1..200),
-        ) {
-            let (mut slab, keys) = entries(8);
-            let mut wheel = Wheel::new(0);
-            let mut model = [None::<u64>; 8];
-            let mut now = 0;
-            for (entry, ahead, advance, disarm) in steps {
-                if disarm {
-                    wheel.disarm(&mut slab, keys[entry]);
-                    model[entry] = None;
-                } else {
-                    wheel.arm(&mut slab, keys[entry], now + ahead);
-                    model[entry] = Some(now + ahead);
-                }
-                now += advance;
-                if let Some(due) = wheel.next_due() {
-                    let earliest = model.iter().flatten().min().expect("something is armed");
-                    // The wheel may wake for entries that have moved, but never later than a slot's length.
-                    prop_assert!(due <= earliest + SLOT_MILLIS);
-                } else {
-                    prop_assert!(model.iter().all(Option::is_none));
-                }
-                while let Some(key) = wheel.pop_expired(&mut slab, now) {
-                    let fired = keys.iter().position(|&k| k == key).expect("one of ours");
-                    let deadline = model[fired].take().expect("armed");
-                    prop_assert!(deadline <= now);
-                }
-                for deadline in model.iter().flatten() {
-                    prop_assert!(deadline + SLOT_MILLIS >= now, "{deadline} missed at {now}");
-                }
+    /// What happens in a step: an entry is armed so far ahead or disarmed, then time passes.
+    type Step = (usize, u64, u64, bool);
+
+    fn agrees_with_a_sorted_list<const SLOT_MILLIS: u64>(steps: Vec<Step>) -> Result<(), TestCaseError> {
+        let (mut slab, keys) = entries(8);
+        let mut wheel = Wheel::<SLOT_MILLIS>::new(0);
+        let mut model = [None::<u64>; 8];
+        let mut now = 0;
+        for (entry, ahead, advance, disarm) in steps {
+            if disarm {
+                wheel.disarm(&mut slab, keys[entry]);
+                model[entry] = None;
+            } else {
+                wheel.arm(&mut slab, keys[entry], now + ahead);
+                model[entry] = Some(now + ahead);
+            }
+            now += advance;
+            if let Some(due) = wheel.next_due() {
+                let earliest = model.iter().flatten().min().expect("something is armed");
+                // The wheel may wake for entries that have moved, but never later than a slot's length.
+                prop_assert!(due <= earliest + SLOT_MILLIS);
+            } else {
+                prop_assert!(model.iter().all(Option::is_none));
+            }
+            while let Some(key) = wheel.pop_expired(&mut slab, now) {
+                let fired = keys.iter().position(|&k| k == key).expect("one of ours");
+                let deadline = model[fired].take().expect("armed");
+                prop_assert!(deadline <= now);
+            }
+            for deadline in model.iter().flatten() {
+                prop_assert!(deadline + SLOT_MILLIS >= now, "{deadline} missed at {now}");
             }
         }
+        Ok(())
     }
+
+    /// Makes the tests of one length of slots.
+    macro_rules! instance {
+        ($module:ident $slot_millis:literal; [$($test:ident)*]) => {
+            mod $module {
+                use super::*;
+                $(
+                    #[test]
+                    fn $test() {
+                        super::$test::<$slot_millis>();
+                    }
+                )*
+
+                proptest! {
+                    #![proptest_config(ProptestConfig::with_cases(200))]
+                    #[test]
+                    fn agrees_with_a_sorted_list(
+                        steps in prop::collection::vec(
+                            (0usize..8, 0u64..400_000, 0u64..60_000, prop::bool::ANY), 1..200,
+                        ),
+                    ) {
+                        super::agrees_with_a_sorted_list::<$slot_millis>(steps)?;
+                    }
+                }
+            }
+        };
+    }
+
+    macro_rules! instances {
+        ($tests:tt) => {
+            instance!(quarters_of_a_second 250; $tests);
+            instance!(milliseconds 1; $tests);
+        };
+    }
+
+    instances!([
+        a_deadline_fires_once_and_never_early
+        a_deadline_moved_later_fires_at_the_later_time_only
+        a_deadline_moved_earlier_fires_at_the_earlier_time
+        deadlines_beyond_the_horizon_wait_for_their_round
+    ]);
 }
