@@ -1,6 +1,10 @@
-//! Sockets: listening ones of both families, and the few questions asked about a connected one.
+//! Sockets: listening ones of both families, and the few questions asked about a connected one. What only sockets
+//! of handlers need is in [`client`].
 //!
 //! Knows addresses and paths; URLs, endpoints and workers are for those above.
+
+#[cfg_attr(not(test), expect(dead_code, reason = "sockets of handlers are to come"))]
+pub(crate) mod client;
 
 use std::fs;
 use std::io;
