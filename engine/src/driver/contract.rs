@@ -23,7 +23,7 @@ use peregrine_pool::{BlockConfig, Blocks, Key, Lease, Payload};
 use super::epoll::{self, Epoll};
 use super::sim::echo::Echo;
 use super::uring::{self, ReceiveMode, Uring};
-use super::{Driver, Errno, Event, Fd, Received, SendBuffer};
+use super::{Driver, Errno, Event, Fd, Interest, Received, SendBuffer};
 use crate::sys::ring::Rung;
 use crate::sys::wake::Waker;
 use crate::sys::{clock, epoll as sys, socket};
@@ -180,6 +180,7 @@ pub(super) enum Seen {
     Data(u32, Vec<u8>),
     Ended(u32, End),
     Sent(u32, Result<u32, Errno>),
+    Ready(u32, Interest, Result<(), Errno>),
     Woken,
 }
 
@@ -197,6 +198,10 @@ struct Connection {
     sent: Vec<Result<u32, Errno>>,
     /// The bytes that sends have taken, which the peer must get.
     gone: Vec<u8>,
+    /// The open watches, by [`Interest`].
+    is_watched: [bool; 2],
+    /// How the last watches have ended.
+    ready: [Option<Result<(), Errno>>; 2],
 }
 
 struct OpenSend {
@@ -249,6 +254,8 @@ impl<D: Driver> Rig<D> {
             unsent: None,
             sent: Vec::new(),
             gone: Vec::new(),
+            is_watched: [false; 2],
+            ready: [None; 2],
         });
         self.connections.len() as u32 - 1
     }
@@ -316,6 +323,22 @@ impl<D: Driver> Rig<D> {
         self.driver.stop_receiving(self.fd(index), key(index));
     }
 
+    pub(super) fn watch(&mut self, index: u32, interest: Interest) {
+        let connection = self.connection(index);
+        assert!(!mem::replace(&mut connection.is_watched[interest as usize], true), "two watches");
+        connection.ready[interest as usize] = None;
+        self.driver.watch(self.fd(index), key(index), interest);
+    }
+
+    pub(super) fn unwatch(&mut self, index: u32, interest: Interest) {
+        self.driver.unwatch(self.fd(index), key(index), interest);
+    }
+
+    /// How the last watch has ended, if it did.
+    pub(super) fn ready(&self, index: u32, interest: Interest) -> Option<Result<(), Errno>> {
+        self.connections[index as usize].ready[interest as usize]
+    }
+
     /// Sends `bytes`, which fit a block, and `payload`.
     pub(super) fn send(&mut self, index: u32, bytes: &[u8], payload: Option<Payload>) {
         let mut lease = self.sends.0.lease().unwrap();
@@ -356,6 +379,7 @@ impl<D: Driver> Rig<D> {
     pub(super) fn close(&mut self, index: u32) {
         let connection = self.connection(index);
         assert!(!connection.is_receiving && connection.open_send.is_none());
+        assert_eq!(connection.is_watched, [false; 2]);
         let socket = connection.socket.take().expect("open");
         self.driver.close(socket.release());
     }
@@ -483,6 +507,17 @@ impl<D: Driver> Rig<D> {
                 connection.sent.push(result);
                 Seen::Sent(index, result)
             }
+            Event::Ready { key: found, interest, result } => {
+                let index = found.index;
+                let connection = &mut self.connections[index as usize];
+                assert_eq!(found, key(index));
+                assert!(
+                    mem::take(&mut connection.is_watched[interest as usize]),
+                    "a second event of a watch"
+                );
+                connection.ready[interest as usize] = Some(result);
+                Seen::Ready(index, interest, result)
+            }
             Event::Woken => Seen::Woken,
         }
     }
@@ -491,12 +526,13 @@ impl<D: Driver> Rig<D> {
 impl<D> fmt::Debug for Rig<D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (connection, index) in self.connections.iter().zip(0..) {
-            let Connection { data, is_receiving, end, open_send, sent, gone, .. } = connection;
+            let Connection { data, is_receiving, end, open_send, sent, gone, is_watched, ready, .. } =
+                connection;
             let (open, data, gone) = (open_send.is_some(), data.len(), gone.len());
             writeln!(
                 f,
                 "{index}: {data} bytes received, receiving: {is_receiving}, ended: {end:?}, \
-                 {gone} bytes sent, sending: {open}, sent: {sent:?}"
+                 {gone} bytes sent, sending: {open}, sent: {sent:?}, watched: {is_watched:?}, ready: {ready:?}"
             )?;
         }
         let Listener { is_accepting, accepted, error, .. } = &self.listener;
@@ -543,6 +579,8 @@ macro_rules! instances {
         instance!(cooperative_single OnUring::new(Rung::Cooperative, ReceiveMode::Single); $tests);
     };
 }
+
+mod watch;
 
 instances!([
     data_comes_and_goes

@@ -6,7 +6,8 @@
 //!
 //! A connection is added to epoll once, edge-triggered, when it first receives. Room to send is watched for
 //! from the first time on that a send finds none: most connections never ask, and sockets that would report
-//! room after every read of the peer (Unix ones) stay silent.
+//! room after every read of the peer (Unix ones) stay silent. A descriptor that is only watched is armed for
+//! each watch anew, so that it is silent in between.
 //!
 //! Sends are tried in [`turn`](Driver::turn), receives only in [`next`](Driver::next), one by one: so each
 //! block is looked at while it is in the cache, and few are out at the same time.
@@ -18,8 +19,8 @@ use std::mem;
 
 use peregrine_pool::{Blocks, Key, Slab};
 
-use super::{Driver, Errno, Event, Now, Received, SendBuffer};
-use crate::sys::epoll::{self as sys, Interest, Poller};
+use super::{Driver, Errno, Event, Interest, Now, Received, SendBuffer};
+use crate::sys::epoll::{self as sys, Poller};
 use crate::sys::{Fd, wake::Waker};
 use crate::sys::{clock, socket};
 
@@ -66,15 +67,21 @@ struct Listener {
     number: u32,
 }
 
-/// What is remembered of a connection. An idle one costs this, a tag of the slab and a place in `by_fd`.
+/// What is remembered of a connection, or of another descriptor that has been watched. An idle one costs this, a
+/// tag of the slab and a place in `by_fd`.
 struct Socket {
     /// The send that waits for room.
     blocked: Option<Box<SendBuffer>>,
     key: Key,
     fd: Fd,
-    watched: Option<Interest>,
+    /// What epoll was asked to tell.
+    armed: Option<sys::Interest>,
     is_receiving: bool,
     is_sending: bool,
+    /// A watch for reading is open.
+    awaits_input: bool,
+    /// A watch for writing is open.
+    awaits_room: bool,
     /// There may be something to receive.
     is_readable: bool,
     /// The peer or the socket has ended: after the last data, the end is to be read without a further event.
@@ -97,7 +104,7 @@ impl Epoll {
     /// No descriptor, or no memory in the kernel, is left for an epoll.
     pub(crate) fn new(config: &Config) -> io::Result<Self> {
         let poller = Poller::new(BATCH)?;
-        poller.add(config.waker.fd(), Interest::Wake, TOKEN_WAKER)?;
+        poller.add(config.waker.fd(), sys::Interest::Wake, TOKEN_WAKER)?;
         let now = clock::now();
         Ok(Self {
             poller,
@@ -191,10 +198,39 @@ impl Epoll {
                 self.ready.push_back(id);
             }
         }
-        if flags & (sys::OUT | sys::BROKEN) != 0
-            && let Some(buffer) = socket.blocked.take()
-        {
+        let is_writable = flags & (sys::OUT | sys::BROKEN) != 0;
+        let blocked = if is_writable { socket.blocked.take() } else { None };
+        if socket.is_watched() {
+            let is_readable = flags & (sys::IN | sys::ENDED) != 0;
+            self.end_watches(id, is_readable, is_writable);
+        }
+        if let Some(buffer) = blocked {
             self.try_send(id, *buffer);
+        }
+    }
+
+    /// Tells the watches of a descriptor that what they are for has come.
+    fn end_watches(&mut self, id: Key, is_readable: bool, is_writable: bool) {
+        let Some(socket) = self.sockets.get_mut(id) else { return };
+        let key = socket.key;
+        let mut tell = |interest, result| self.completed.push_back(Event::Ready { key, interest, result });
+        if is_readable && mem::take(&mut socket.awaits_input) {
+            tell(Interest::Read, Ok(()));
+        }
+        if is_writable && mem::take(&mut socket.awaits_room) {
+            tell(Interest::Write, Ok(()));
+        }
+        // The one event that was asked for may have been the other watch's.
+        if !socket.is_stream()
+            && let Err(error) = socket.arm_watches(&self.poller, id)
+        {
+            let error = errno(&error);
+            if mem::take(&mut socket.awaits_input) {
+                tell(Interest::Read, Err(error));
+            }
+            if mem::take(&mut socket.awaits_room) {
+                tell(Interest::Write, Err(error));
+            }
         }
     }
 
@@ -206,7 +242,13 @@ impl Epoll {
         };
         let result = match socket.send(&buffer) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                match socket.watch(&self.poller, id, Interest::ReceiveAndSend) {
+                let is_armed = socket.armed == Some(sys::Interest::ReceiveAndSend);
+                let armed = if is_armed {
+                    Ok(())
+                } else {
+                    socket.arm(&self.poller, id, sys::Interest::ReceiveAndSend)
+                };
+                match armed {
                     Ok(()) => {
                         socket.blocked = Some(Box::new(buffer));
                         return;
@@ -311,7 +353,7 @@ impl Driver for Epoll {
     fn accept(&mut self, socket: Fd, listener: u32) {
         let token = KIND_LISTENER << TOKEN_KIND_SHIFT | u64::from(listener);
         let started =
-            sys::set_nonblocking(socket).and_then(|()| self.poller.add(socket, Interest::Accept, token));
+            sys::set_nonblocking(socket).and_then(|()| self.poller.add(socket, sys::Interest::Accept, token));
         match started {
             Ok(()) => self.listeners.push(Listener { socket, number: listener }),
             Err(error) => {
@@ -361,6 +403,25 @@ impl Driver for Epoll {
         }
     }
 
+    fn watch(&mut self, socket: Fd, key: Key, interest: Interest) {
+        self.in_flight += 1;
+        let failure = match self.find_or_insert(socket, key) {
+            None => Some(Errno(libc::ENOMEM)),
+            Some((_, socket)) if socket.is_aborted => Some(Errno(libc::ECANCELED)),
+            Some((id, _)) => self.start_watching(id, interest).err(),
+        };
+        if let Some(error) = failure {
+            self.held.push(Event::Ready { key, interest, result: Err(error) });
+        }
+    }
+
+    fn unwatch(&mut self, socket: Fd, _key: Key, interest: Interest) {
+        let Some(id) = self.find(socket) else { return };
+        let Some(socket) = self.sockets.get_mut(id) else { return };
+        // Epoll may tell of it once more, which is then nobody's.
+        self.held.extend(socket.cancel_watch(interest));
+    }
+
     fn shutdown_write(&mut self, socket: Fd) {
         let id = self.find(socket);
         match id.and_then(|id| self.sockets.get_mut(id)) {
@@ -382,6 +443,8 @@ impl Driver for Epoll {
             let outcome = Received::Failed(ABORTED);
             self.held.push(Event::Received { key, outcome, more: false });
         }
+        self.held.extend(socket.cancel_watch(Interest::Read));
+        self.held.extend(socket.cancel_watch(Interest::Write));
         // A send that has not been tried yet fails when its turn comes.
         if let Some(buffer) = socket.blocked.take() {
             socket.is_sending = false;
@@ -394,7 +457,8 @@ impl Driver for Epoll {
             self.by_fd[socket.0.cast_unsigned() as usize] = NONE;
             let known = self.sockets.remove(id);
             debug_assert!(
-                known.is_some_and(|socket| !socket.is_receiving && !socket.is_sending),
+                known
+                    .is_some_and(|socket| !socket.is_receiving && !socket.is_sending && !socket.is_watched()),
                 "closed with an operation open"
             );
         }
@@ -427,7 +491,7 @@ impl Driver for Epoll {
                 }
             },
         };
-        if matches!(event, Event::Sent { .. } | Event::Received { more: false, .. }) {
+        if matches!(event, Event::Sent { .. } | Event::Received { more: false, .. } | Event::Ready { .. }) {
             self.in_flight -= 1;
         }
         Some(event)
@@ -459,8 +523,11 @@ impl Epoll {
     fn start_receiving(&mut self, id: Key) -> Result<(), Errno> {
         let Some(socket) = self.sockets.get_mut(id) else { return Err(Errno(libc::EBADF)) };
         debug_assert!(!socket.is_receiving, "two receives on one connection");
-        if socket.watched.is_none() {
-            socket.watch(&self.poller, id, Interest::Receive).map_err(|error| errno(&error))?;
+        debug_assert!(!socket.awaits_input, "a receive beside a watch for reading");
+        if !socket.is_stream() {
+            let interest =
+                if socket.awaits_room { sys::Interest::ReceiveAndSend } else { sys::Interest::Receive };
+            socket.arm(&self.poller, id, interest).map_err(|error| errno(&error))?;
         }
         socket.is_receiving = true;
         if socket.is_readable && !socket.is_queued {
@@ -468,6 +535,28 @@ impl Epoll {
             self.later.push_back(id);
         }
         Ok(())
+    }
+
+    fn start_watching(&mut self, id: Key, interest: Interest) -> Result<(), Errno> {
+        let Some(socket) = self.sockets.get_mut(id) else { return Err(Errno(libc::EBADF)) };
+        match interest {
+            Interest::Read => {
+                debug_assert!(!socket.is_receiving, "a watch for reading beside a receive");
+                debug_assert!(!socket.awaits_input, "two watches for reading");
+                socket.awaits_input = true;
+            }
+            Interest::Write => {
+                debug_assert!(!socket.awaits_room, "two watches for writing");
+                socket.awaits_room = true;
+            }
+        }
+        socket.arm_watches(&self.poller, id).map_err(|error| {
+            match interest {
+                Interest::Read => socket.awaits_input = false,
+                Interest::Write => socket.awaits_room = false,
+            }
+            errno(&error)
+        })
     }
 }
 
@@ -477,9 +566,11 @@ impl Socket {
             blocked: None,
             key,
             fd,
-            watched: None,
+            armed: None,
             is_receiving: false,
             is_sending: false,
+            awaits_input: false,
+            awaits_room: false,
             is_readable: false,
             has_ended: false,
             is_queued: false,
@@ -489,16 +580,48 @@ impl Socket {
         }
     }
 
-    /// Has epoll tell of `interest`, and of what is the case already.
-    fn watch(&mut self, poller: &Poller, id: Key, interest: Interest) -> io::Result<()> {
+    /// Has epoll tell of `interest`, and of what is the case already, even if it has told of that before.
+    fn arm(&mut self, poller: &Poller, id: Key, interest: sys::Interest) -> io::Result<()> {
         let token = KIND_SOCKET << TOKEN_KIND_SHIFT | id.pack();
-        match self.watched {
-            Some(watched) if watched == interest => return Ok(()),
+        match self.armed {
             Some(_) => poller.modify(self.fd, interest, token)?,
             None => poller.add(self.fd, interest, token)?,
         }
-        self.watched = Some(interest);
+        self.armed = Some(interest);
         Ok(())
+    }
+
+    /// Has epoll tell of what the open watches are for.
+    fn arm_watches(&mut self, poller: &Poller, id: Key) -> io::Result<()> {
+        let interest = match (self.awaits_input, self.awaits_room) {
+            (false, false) => return Ok(()),
+            _ if self.armed == Some(sys::Interest::ReceiveAndSend) => sys::Interest::ReceiveAndSend,
+            (_, true) if self.is_stream() => sys::Interest::ReceiveAndSend,
+            (true, false) if self.is_stream() => sys::Interest::Receive,
+            (true, true) => sys::Interest::ReadOrWriteOnce,
+            (true, false) => sys::Interest::ReadOnce,
+            (false, true) => sys::Interest::WriteOnce,
+        };
+        self.arm(poller, id, interest)
+    }
+
+    /// It has received or been full: epoll tells of every change.
+    fn is_stream(&self) -> bool {
+        matches!(self.armed, Some(sys::Interest::Receive | sys::Interest::ReceiveAndSend))
+    }
+
+    fn is_watched(&self) -> bool {
+        self.awaits_input || self.awaits_room
+    }
+
+    /// Ends a watch, if it is open, and returns its event.
+    fn cancel_watch(&mut self, interest: Interest) -> Option<Event> {
+        let is_open = match interest {
+            Interest::Read => &mut self.awaits_input,
+            Interest::Write => &mut self.awaits_room,
+        };
+        let result = Err(Errno(libc::ECANCELED));
+        mem::take(is_open).then_some(Event::Ready { key: self.key, interest, result })
     }
 
     fn send(&self, buffer: &SendBuffer) -> io::Result<u32> {

@@ -7,11 +7,12 @@
 //! The contract in short:
 //!
 //! - Operations are queued by [`accept`](Driver::accept), [`receive`](Driver::receive),
-//!   [`send`](Driver::send) and [`close`](Driver::close) and start at the next [`turn`](Driver::turn), the
-//!   only place that may block. Afterwards [`next`](Driver::next) hands out what has completed.
+//!   [`send`](Driver::send), [`watch`](Driver::watch) and [`close`](Driver::close) and start at the next
+//!   [`turn`](Driver::turn), the only place that may block. Afterwards [`next`](Driver::next) hands out what has
+//!   completed.
 //! - `accept` and `receive` repeat: they yield any number of events and end with exactly one event that has
-//!   `more == false`. `send` yields exactly one event. A key may be forgotten by its owner only after the
-//!   last event of everything that was started for it.
+//!   `more == false`. `send` and `watch` yield exactly one event. A key may be forgotten by its owner only after
+//!   the last event of everything that was started for it.
 //! - Memory handed to [`send`](Driver::send) belongs to the driver until its event hands it back. Memory
 //!   received into belongs to the driver until the event hands out the lease.
 //! - The driver neither retries short sends nor restarts ended receives: the connection decides.
@@ -44,8 +45,21 @@ pub(crate) enum Event {
     Received { key: Key, outcome: Received, more: bool },
     /// A send has ended: `result` bytes of `buffer` are with the kernel for good.
     Sent { key: Key, buffer: SendBuffer, result: Result<u32, Errno> },
+    /// A watch has ended: the descriptor is ready for `interest`, has failed or hung up, which the next system
+    /// call tells; or `ECANCELED` after [`Driver::unwatch`].
+    #[cfg_attr(not(test), expect(dead_code, reason = "sockets of handlers are to come"))]
+    Ready { key: Key, interest: Interest, result: Result<(), Errno> },
     /// Another thread called [`Waker::wake`](crate::sys::wake::Waker::wake).
     Woken,
+}
+
+/// What a descriptor is watched for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Interest {
+    /// Something to read or to accept, or the end of it.
+    Read,
+    /// Room to write; on a connecting socket: it is connected, or could not be.
+    Write,
 }
 
 /// The outcome of one receive.
@@ -106,12 +120,25 @@ pub(crate) trait Driver {
     /// Sends what `buffer` holds. At most one send per connection may be open.
     fn send(&mut self, socket: Fd, key: Key, buffer: SendBuffer);
 
+    /// Has [`Event::Ready`] told once when a descriptor is ready, which it may be already. Any that can be polled:
+    /// connecting and connected sockets, datagram sockets, listeners that [`accept`](Self::accept) does not know,
+    /// eventfds. At most one watch per key and interest may be open, none for reading beside a receive, and
+    /// whatever was watched is closed by [`close`](Self::close).
+    ///
+    /// Between the readiness and the next system call another may have taken what there was: `EAGAIN` is possible.
+    #[cfg_attr(not(test), expect(dead_code, reason = "sockets of handlers are to come"))]
+    fn watch(&mut self, socket: Fd, key: Key, interest: Interest);
+
+    /// Asks a watch to end; its event follows, unless it is already on its way.
+    #[cfg_attr(not(test), expect(dead_code, reason = "sockets of handlers are to come"))]
+    fn unwatch(&mut self, socket: Fd, key: Key, interest: Interest);
+
     /// Ends the connection's sending direction: the peer reads end of file after what was sent before. No
     /// send may be open.
     fn shutdown_write(&mut self, socket: Fd);
 
-    /// Makes everything that is open on the connection end at once, as stopped, with an error or just in
-    /// time with success, and its close a reset. Nothing may be started on it after this.
+    /// Makes everything that is open on the connection end at once, as stopped or cancelled, with an error or
+    /// just in time with success, and its close a reset. Nothing may be started on it after this.
     fn abort(&mut self, socket: Fd);
 
     /// Closes a socket on which nothing is open any more.

@@ -17,7 +17,7 @@ use std::rc::Rc;
 
 use peregrine_pool::{BlockConfig, Blocks, Key};
 
-use super::{Driver, Errno, Event, Fd, Now, Received, SendBuffer};
+use super::{Driver, Errno, Event, Fd, Interest, Now, Received, SendBuffer};
 pub(crate) use world::{Peer, World};
 
 /// What goes wrong. Chances are in percent of the occasions.
@@ -39,6 +39,8 @@ pub(crate) struct Faults {
     pub(crate) send_errors: u64,
     /// A listener fails for want of descriptors.
     pub(crate) accept_errors: u64,
+    /// A connection that our side begins is refused.
+    pub(crate) connect_errors: u64,
     /// A repeating operation ends with a success. At 100 it is one that does not repeat.
     pub(crate) ended: u64,
     /// What could complete in this turn does so in a later one. Below 100.
@@ -62,6 +64,7 @@ impl Faults {
         receive_errors: 0,
         send_errors: 0,
         accept_errors: 0,
+        connect_errors: 0,
         ended: 0,
         delayed: 0,
         late: 0,
@@ -83,7 +86,8 @@ impl Faults {
     };
 
     /// The same, and connections break.
-    pub(crate) const BREAKING: Self = Self { receive_errors: 3, send_errors: 3, ..Self::UNKIND };
+    pub(crate) const BREAKING: Self =
+        Self { receive_errors: 3, send_errors: 3, connect_errors: 30, ..Self::UNKIND };
 }
 
 /// Runs a test with `count` seeds and names the one that it fails with.
@@ -143,6 +147,8 @@ struct Connection {
     key: Option<Key>,
     receive: Op,
     send: Op,
+    /// By [`Interest`].
+    watches: [Op; 2],
     buffer: Option<SendBuffer>,
     /// Bytes of `buffer` that the kernel has taken.
     taken: usize,
@@ -151,6 +157,10 @@ struct Connection {
     is_blind: bool,
     is_aborted: bool,
     is_closed: bool,
+    /// When it will be known whether the connection that our side has begun is there, in milliseconds.
+    connects_at: Option<u64>,
+    /// It is not, and `SO_ERROR` has not been asked for it.
+    is_refused: bool,
     /// Our sending direction has ended.
     has_ended: bool,
 
@@ -216,6 +226,7 @@ impl Driver for Sim {
         let connection = state.start(socket, key);
         assert_eq!(connection.receive, Op::None, "two receives on {socket:?}");
         assert!(!connection.has_told_eof, "a receive after the end of file on {socket:?}");
+        assert_eq!(connection.watch(Interest::Read), Op::None, "a receive beside a watch on {socket:?}");
         connection.is_blind = false;
         connection.receive = Op::Open;
     }
@@ -237,6 +248,22 @@ impl Driver for Sim {
         connection.taken = 0;
     }
 
+    fn watch(&mut self, socket: Fd, key: Key, interest: Interest) {
+        let mut state = self.state.borrow_mut();
+        let connection = state.start(socket, key);
+        assert_eq!(connection.watch(interest), Op::None, "two watches on {socket:?}");
+        let is_beside = interest == Interest::Read && connection.receive != Op::None;
+        assert!(!is_beside, "a watch beside a receive on {socket:?}");
+        connection.watches[interest as usize] = Op::Open;
+    }
+
+    fn unwatch(&mut self, socket: Fd, key: Key, interest: Interest) {
+        let mut state = self.state.borrow_mut();
+        let connection = state.socket(socket);
+        assert_eq!(connection.key, Some(key), "another connection's watch is stopped");
+        connection.watches[interest as usize].end();
+    }
+
     fn shutdown_write(&mut self, socket: Fd) {
         let mut state = self.state.borrow_mut();
         let connection = state.socket(socket);
@@ -250,6 +277,7 @@ impl Driver for Sim {
         connection.is_aborted = true;
         connection.receive.end();
         connection.send.end();
+        connection.watches.iter_mut().for_each(Op::end);
     }
 
     fn close(&mut self, socket: Fd) {
@@ -257,6 +285,7 @@ impl Driver for Sim {
         let connection = state.socket(socket);
         assert_eq!(connection.receive, Op::None, "closed with a receive open: {socket:?}");
         assert_eq!(connection.send, Op::None, "closed with a send open: {socket:?}");
+        assert_eq!(connection.watches, [Op::None; 2], "closed with a watch open: {socket:?}");
         connection.is_closed = true;
         connection.has_ended = true;
         // As TCP does it: unread bytes at the close make a reset.
@@ -286,7 +315,11 @@ impl Driver for Sim {
                 let ended = about.map(|index| &mut state.connections[index].send);
                 assert_eq!(ended.map(std::mem::take), Some(Op::Ended));
             }
-            _ => {}
+            Event::Ready { interest, .. } => {
+                let ended = about.map(|index| &mut state.connections[index].watches[*interest as usize]);
+                assert_eq!(ended.map(std::mem::take), Some(Op::Ended));
+            }
+            Event::Accepted { .. } | Event::Received { .. } | Event::Woken => {}
         }
         Some(event)
     }
@@ -319,6 +352,7 @@ enum Candidate {
     Accept(usize),
     Receive(usize),
     Send(usize),
+    Watch(usize, Interest),
 }
 
 impl State {
@@ -341,16 +375,24 @@ impl State {
 
     fn in_flight(&self) -> usize {
         let open = |op: Op| usize::from(op != Op::None);
-        self.connections.iter().map(|connection| open(connection.receive) + open(connection.send)).sum()
+        let of = |connection: &Connection| {
+            let [read, write] = connection.watches.map(open);
+            open(connection.receive) + open(connection.send) + read + write
+        };
+        self.connections.iter().map(of).sum()
     }
 
     fn turn(&mut self, until: Option<u64>) {
         if std::mem::take(&mut self.is_woken) {
             self.events.push_back((None, Event::Woken));
         }
+        let next_connect = self.connect();
         let mut candidates: Vec<Candidate> = (0..self.listeners.len()).map(Candidate::Accept).collect();
         for index in self.sockets.values() {
             candidates.extend([Candidate::Receive(*index), Candidate::Send(*index)]);
+            let is_watched = |it: &Interest| self.connections[*index].watch(*it) != Op::None;
+            let watched = [Interest::Read, Interest::Write].into_iter().filter(is_watched);
+            candidates.extend(watched.map(|it| Candidate::Watch(*index, it)));
         }
         if self.faults.reordered {
             for end in (1..candidates.len()).rev() {
@@ -368,9 +410,32 @@ impl State {
             }
         }
         if self.events.is_empty() && !is_delayed {
+            // Early, when something is about to happen.
+            let until = until.into_iter().chain(next_connect).min();
             self.millis = self.millis.max(until.unwrap_or(0));
         }
         self.seen = clocks(self.millis);
+    }
+
+    /// Settles the connections whose time has come; returns when the next one will be.
+    fn connect(&mut self) -> Option<u64> {
+        let mut next = None;
+        for index in self.sockets.values().copied().collect::<Vec<_>>() {
+            match self.connections[index].connects_at {
+                Some(at) if at <= self.millis => {
+                    let is_refused = self.roll(self.faults.connect_errors);
+                    let connection = &mut self.connections[index];
+                    connection.connects_at = None;
+                    connection.is_refused = is_refused;
+                    connection.is_broken |= is_refused;
+                    if is_refused {
+                        connection.inbound.clear();
+                    }
+                }
+                at => next = next.into_iter().chain(at).min(),
+            }
+        }
+        next
     }
 
     /// Whether the kernel could do something about an operation.
@@ -390,7 +455,14 @@ impl State {
             Candidate::Send(index) => {
                 let connection = &self.connections[index];
                 match connection.send {
-                    Op::Open => connection.is_broken || connection.window != Some(0),
+                    Op::Open => connection.is_writable(),
+                    op => op == Op::Ending,
+                }
+            }
+            Candidate::Watch(index, interest) => {
+                let connection = &self.connections[index];
+                match connection.watch(interest) {
+                    Op::Open => connection.is_ready(interest),
                     op => op == Op::Ending,
                 }
             }
@@ -402,6 +474,7 @@ impl State {
             Candidate::Accept(index) => self.complete_accept(index),
             Candidate::Receive(index) => self.complete_receive(index),
             Candidate::Send(index) => self.complete_send(index),
+            Candidate::Watch(index, interest) => self.complete_watch(index, interest),
         }
     }
 
@@ -423,11 +496,16 @@ impl State {
         self.events.push_back((None, Event::Accepted { listener, result, more }));
     }
 
-    /// Gives the first connection of the backlog the lowest free number, as a kernel does.
+    /// Opens the first connection of the backlog.
     fn open(&mut self) -> Fd {
+        let connection = self.backlog.pop_front().expect("a backlog, or nothing is due");
+        self.open_as(connection)
+    }
+
+    /// Gives a connection the lowest free number, as a kernel does.
+    fn open_as(&mut self, connection: usize) -> Fd {
         let number = (FIRST_FD..).find(|number| !self.sockets.contains_key(number));
         let number = number.expect("fewer sockets than numbers");
-        let connection = self.backlog.pop_front().expect("a backlog, or nothing is due");
         self.sockets.insert(number, connection);
         Fd(number)
     }
@@ -465,7 +543,8 @@ impl State {
             return Received::Eof;
         }
         if waiting == 0 || self.roll(self.faults.receive_errors) {
-            return Received::Failed(Errno(libc::ECONNRESET));
+            let is_refused = std::mem::take(&mut self.connections[index].is_refused);
+            return Received::Failed(Errno(if is_refused { libc::ECONNREFUSED } else { libc::ECONNRESET }));
         }
         let Some(mut lease) = self.blocks.lease() else { return Received::Starved };
         let len =
@@ -514,6 +593,21 @@ impl State {
         self.events.push_back((Some(index), Event::Sent { key, buffer, result }));
     }
 
+    fn complete_watch(&mut self, index: usize, interest: Interest) {
+        let connection = &self.connections[index];
+        let is_ready = connection.is_ready(interest);
+        let is_ending = connection.watch(interest) == Op::Ending;
+        let result = if is_ready && (!is_ending || self.roll(self.faults.late)) {
+            Ok(())
+        } else {
+            Err(Errno(libc::ECANCELED))
+        };
+        let connection = &mut self.connections[index];
+        connection.watches[interest as usize] = Op::Ended;
+        let key = connection.key.expect("set by the start");
+        self.events.push_back((Some(index), Event::Ready { key, interest, result }));
+    }
+
     /// Hands the next `len` bytes of the open send to the peer.
     fn transmit(&mut self, index: usize, len: usize) {
         let connection = &mut self.connections[index];
@@ -552,7 +646,28 @@ impl State {
 impl Connection {
     /// Whether a receive has anything to tell.
     fn has_input(&self) -> bool {
-        !self.inbound.is_empty() || (!self.is_blind && (self.inbound_has_ended || self.is_broken))
+        let may_end = !self.is_blind && (self.inbound_has_ended || self.is_broken);
+        self.connects_at.is_none() && (!self.inbound.is_empty() || may_end)
+    }
+
+    /// Whether a send has anything to do.
+    fn is_writable(&self) -> bool {
+        self.connects_at.is_none() && (self.is_broken || self.window != Some(0))
+    }
+
+    fn watch(&self, interest: Interest) -> Op {
+        self.watches[interest as usize]
+    }
+
+    /// Whether a watch has anything to tell. Unlike a receive it misses no end: it looks when it is started.
+    fn is_ready(&self, interest: Interest) -> bool {
+        match interest {
+            Interest::Read => {
+                let has_ended = self.inbound_has_ended || self.is_broken;
+                self.connects_at.is_none() && (!self.inbound.is_empty() || has_ended)
+            }
+            Interest::Write => self.is_writable(),
+        }
     }
 }
 
@@ -572,6 +687,8 @@ fn clocks(millis: u64) -> Now {
 /// The clock does not start at zero, so that differences are not mistaken for times.
 const START_MILLIS: u64 = 1_000_000;
 const START_UNIX_SECONDS: u64 = 1_800_000_000;
+/// No connection takes longer to be made, in milliseconds.
+const CONNECT_MILLIS_MAX: usize = 300;
 /// Far above the numbers that the process really has open.
 const FIRST_FD: i32 = 1 << 20;
 const POISON: u8 = 0xdb;

@@ -12,7 +12,7 @@ use io_uring::{cqueue, opcode, squeue, types};
 use peregrine_pool::{Blocks, Key, Lease, Slab};
 
 use super::bufring::BufferRing;
-use super::{Driver, Errno, Event, Fd, Now, Received, SendBuffer};
+use super::{Driver, Errno, Event, Fd, Interest, Now, Received, SendBuffer};
 use crate::sys::ring::{self, Ring, Rung};
 use crate::sys::wake::Waker;
 use crate::sys::{clock, socket};
@@ -74,9 +74,18 @@ enum Op {
     Cancel,
     Close,
     Wake,
+    WatchRead,
+    WatchWrite,
 }
 
 impl Op {
+    fn of_watch(interest: Interest) -> Self {
+        match interest {
+            Interest::Read => Self::WatchRead,
+            Interest::Write => Self::WatchWrite,
+        }
+    }
+
     /// What the kernel hands back with each completion of the operation: kind, then generation and slot.
     fn tag(self, key: u64) -> u64 {
         debug_assert!(key < 1 << 56);
@@ -91,6 +100,8 @@ impl Op {
             4 => Self::Cancel,
             5 => Self::Close,
             6 => Self::Wake,
+            7 => Self::WatchRead,
+            8 => Self::WatchWrite,
             _ => return None,
         };
         Some((op, tag & ((1 << 56) - 1)))
@@ -136,6 +147,8 @@ pub(crate) struct Uring {
     receiving: usize,
     /// Accepts that have not ended.
     accepting: usize,
+    /// Watches that have not ended.
+    watching: usize,
     waker: Waker,
     wake_armed: bool,
     busy_poll_nanos: u64,
@@ -203,6 +216,7 @@ impl Uring {
             has_unix: false,
             receiving: 0,
             accepting: 0,
+            watching: 0,
             waker: config.waker.clone(),
             wake_armed: false,
             busy_poll_nanos: u64::from(config.busy_poll_micros) * 1000,
@@ -415,8 +429,16 @@ impl Uring {
                 self.waker.drain();
                 Some(Event::Woken)
             }
+            Op::WatchRead => Some(self.ready(Key::unpack(key), Interest::Read, completion.result())),
+            Op::WatchWrite => Some(self.ready(Key::unpack(key), Interest::Write, completion.result())),
             Op::Cancel | Op::Close => None,
         }
+    }
+
+    fn ready(&mut self, key: Key, interest: Interest, result: i32) -> Event {
+        self.watching -= 1;
+        let result = if result < 0 { Err(Errno(-result)) } else { Ok(()) };
+        Event::Ready { key, interest, result }
     }
 
     /// Submits what is queued (closes, most of all), ends what is open and waits for it.
@@ -522,6 +544,22 @@ impl Driver for Uring {
         unsafe { self.push(&entry.user_data(Op::Send.tag(slot.pack()))) };
     }
 
+    fn watch(&mut self, socket: Fd, key: Key, interest: Interest) {
+        // Failures and hang-ups are told whatever is asked for.
+        let events = match interest {
+            Interest::Read => libc::POLLIN | libc::POLLRDHUP,
+            Interest::Write => libc::POLLOUT,
+        };
+        self.watching += 1;
+        let entry = opcode::PollAdd::new(types::Fd(socket.0), events as u32).build();
+        // SAFETY: names no memory.
+        unsafe { self.push(&entry.user_data(Op::of_watch(interest).tag(key.pack()))) };
+    }
+
+    fn unwatch(&mut self, _socket: Fd, key: Key, interest: Interest) {
+        self.cancel(types::CancelBuilder::user_data(Op::of_watch(interest).tag(key.pack())));
+    }
+
     fn shutdown_write(&mut self, socket: Fd) {
         // Fails only on a connection that has failed, of which its receive tells.
         let _ = socket::shutdown_write(socket);
@@ -587,7 +625,7 @@ impl Driver for Uring {
     }
 
     fn in_flight(&self) -> usize {
-        self.receiving + self.sends.len() as usize
+        self.receiving + self.watching + self.sends.len() as usize
     }
 }
 

@@ -318,6 +318,7 @@ impl<D: Driver> Worker<D> {
                 }
             }
             Event::Received { .. } | Event::Sent { .. } => unreachable!("a connection's event"),
+            Event::Ready { .. } => unreachable!("nobody watches"),
         }
     }
 

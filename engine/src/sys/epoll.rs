@@ -25,6 +25,12 @@ pub(crate) enum Interest {
     Receive,
     /// A connection whose socket buffer has been full: room in it, too.
     ReceiveAndSend,
+    /// Anything that can be polled, told once: then nothing more until it is asked for again.
+    ReadOnce,
+    /// The same for writing.
+    WriteOnce,
+    /// The same for either, whichever comes first.
+    ReadOrWriteOnce,
     /// A listener, which other workers may be sharing: told as long as one waits, preferably to one worker.
     Accept,
     /// An eventfd: told until it is drained.
@@ -36,6 +42,9 @@ impl Interest {
         let flags = match self {
             Self::Receive => libc::EPOLLIN | libc::EPOLLRDHUP | libc::EPOLLET,
             Self::ReceiveAndSend => libc::EPOLLIN | libc::EPOLLOUT | libc::EPOLLRDHUP | libc::EPOLLET,
+            Self::ReadOnce => libc::EPOLLIN | libc::EPOLLRDHUP | libc::EPOLLONESHOT,
+            Self::WriteOnce => libc::EPOLLOUT | libc::EPOLLONESHOT,
+            Self::ReadOrWriteOnce => libc::EPOLLIN | libc::EPOLLOUT | libc::EPOLLRDHUP | libc::EPOLLONESHOT,
             Self::Accept => libc::EPOLLIN | libc::EPOLLEXCLUSIVE,
             Self::Wake => libc::EPOLLIN,
         };

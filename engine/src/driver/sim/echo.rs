@@ -100,6 +100,7 @@ impl<D: Driver> Echo<D> {
                 }
                 self.go_on(key.index);
             }
+            Event::Ready { .. } => panic!("nobody watches"),
             Event::Woken => {}
         }
     }

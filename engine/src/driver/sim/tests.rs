@@ -330,3 +330,185 @@ fn kept_block_is_noticed() {
     sim.close(socket);
     world.assert_quiescent();
 }
+
+/// Turns until something is told; by itself the clock may take it there.
+fn told(sim: &mut Sim) -> Option<Event> {
+    (0..100).find_map(|_| {
+        sim.turn(None).unwrap();
+        sim.next()
+    })
+}
+
+fn is_ready(event: Option<&Event>, interest: Interest) -> bool {
+    matches!(event, Some(Event::Ready { key: KEY, interest: of, result: Ok(()) }) if *of == interest)
+}
+
+fn is_cancelled(event: Option<&Event>, interest: Interest) -> bool {
+    let cancelled = Err(Errno(libc::ECANCELED));
+    matches!(event, Some(Event::Ready { key: KEY, interest: of, result }) if *of == interest && *result == cancelled)
+}
+
+#[test]
+fn watch_tells_once_what_is_the_case_or_comes() {
+    let (mut sim, _world, peer, socket) = connected(Faults::NONE);
+    sim.watch(socket, KEY, Interest::Write);
+    sim.watch(socket, KEY, Interest::Read);
+    assert_eq!(sim.in_flight(), 2);
+    assert!(is_ready(turn(&mut sim).as_ref(), Interest::Write));
+    assert!(turn(&mut sim).is_none());
+    peer.send(b"x");
+    assert!(is_ready(turn(&mut sim).as_ref(), Interest::Read));
+    assert_eq!(sim.in_flight(), 0);
+    sim.watch(socket, KEY, Interest::Read);
+    assert!(is_ready(turn(&mut sim).as_ref(), Interest::Read));
+    peer.set_window(Some(0));
+    sim.watch(socket, KEY, Interest::Write);
+    sim.receive(socket, KEY);
+    assert!(matches!(turn(&mut sim), Some(Event::Received { .. })));
+    assert!(turn(&mut sim).is_none());
+    peer.set_window(Some(1));
+    assert!(is_ready(turn(&mut sim).as_ref(), Interest::Write));
+    assert_eq!(sim.in_flight(), 1);
+}
+
+#[test]
+fn end_of_the_peer_ends_watches() {
+    for is_reset in [false, true] {
+        let (mut sim, _world, peer, socket) = connected(Faults::NONE);
+        peer.set_window(Some(0));
+        sim.watch(socket, KEY, Interest::Read);
+        sim.watch(socket, KEY, Interest::Write);
+        assert!(turn(&mut sim).is_none());
+        if is_reset {
+            peer.reset();
+        } else {
+            peer.close();
+        }
+        let mut events = [turn(&mut sim), sim.next()];
+        events.sort_by_key(|event| is_ready(event.as_ref(), Interest::Write));
+        assert!(is_ready(events[0].as_ref(), Interest::Read), "{events:?}");
+        assert!(is_ready(events[1].as_ref(), Interest::Write), "{events:?}");
+    }
+}
+
+#[test]
+fn own_connection_is_there_some_time_later() {
+    let mut delays = std::collections::BTreeSet::new();
+    with_seeds(50, |seed| {
+        let (mut sim, world) = Sim::new(seed, Faults::NONE);
+        let (socket, peer) = world.dial();
+        peer.send(b"early");
+        sim.watch(socket, KEY, Interest::Write);
+        sim.watch(socket, KEY, Interest::Read);
+        let mut events = [told(&mut sim), sim.next()];
+        assert!(sim.now().millis <= START_MILLIS + CONNECT_MILLIS_MAX as u64);
+        events.sort_by_key(|event| is_ready(event.as_ref(), Interest::Write));
+        assert!(is_ready(events[0].as_ref(), Interest::Read), "{events:?}");
+        assert!(is_ready(events[1].as_ref(), Interest::Write), "{events:?}");
+        assert_eq!(world.take_error(socket), None);
+        sim.receive(socket, KEY);
+        send(&mut sim, socket, b"hello");
+        assert!(matches!(turn(&mut sim), Some(Event::Received { .. })));
+        assert!(matches!(sim.next(), Some(Event::Sent { result: Ok(5), .. })));
+        assert_eq!(peer.received(), b"hello");
+    });
+    for seed in 0..50 {
+        let (mut sim, world) = Sim::new(seed, Faults::NONE);
+        let (socket, _peer) = world.dial();
+        sim.watch(socket, KEY, Interest::Write);
+        assert!(told(&mut sim).is_some());
+        // The turn that tells moves no clock.
+        delays.insert(sim.now().millis);
+    }
+    assert!(delays.len() > 20, "{delays:?}");
+}
+
+#[test]
+fn own_connection_may_be_refused() {
+    for asks in [true, false] {
+        let (mut sim, world) = Sim::new(1, Faults { connect_errors: 100, ..Faults::NONE });
+        let (socket, peer) = world.dial();
+        peer.send(b"lost");
+        sim.watch(socket, KEY, Interest::Write);
+        assert!(is_ready(told(&mut sim).as_ref(), Interest::Write));
+        let refused = Errno(libc::ECONNREFUSED);
+        if asks {
+            assert_eq!(world.take_error(socket), Some(refused));
+            assert_eq!(world.take_error(socket), None);
+        } else {
+            sim.receive(socket, KEY);
+            let Some(Event::Received { outcome: Received::Failed(error), more: false, .. }) = turn(&mut sim)
+            else {
+                panic!("not refused")
+            };
+            assert_eq!(error, refused);
+        }
+        sim.close(socket);
+        world.assert_quiescent();
+    }
+}
+
+#[test]
+fn cancelled_watch_ends_once_in_either_way() {
+    let mut ends = [0, 0];
+    for seed in 0..200 {
+        let (mut sim, world) = Sim::new(seed, Faults::UNKIND);
+        let (socket, peer) = world.dial();
+        let interest = if seed % 2 == 0 { Interest::Read } else { Interest::Write };
+        sim.watch(socket, KEY, interest);
+        for _ in 0..seed % 5 {
+            sim.turn(Some(world.millis() + 50)).unwrap();
+        }
+        peer.send(b"x");
+        sim.unwatch(socket, KEY, interest);
+        sim.unwatch(socket, KEY, interest);
+        let event = sim.next().or_else(|| told(&mut sim));
+        let is_late = is_ready(event.as_ref(), interest);
+        assert!(is_late || is_cancelled(event.as_ref(), interest), "{event:?}");
+        ends[usize::from(is_late)] += 1;
+        for _ in 0..10 {
+            assert!(turn(&mut sim).is_none());
+        }
+        sim.close(socket);
+        world.assert_quiescent();
+    }
+    assert!(ends.iter().all(|count| *count > 20), "{ends:?}");
+}
+
+#[test]
+fn abort_ends_watches() {
+    let (mut sim, world) = Sim::new(1, Faults::NONE);
+    let (socket, _peer) = world.dial();
+    sim.watch(socket, KEY, Interest::Read);
+    sim.watch(socket, KEY, Interest::Write);
+    sim.abort(socket);
+    assert!(is_cancelled(turn(&mut sim).as_ref(), Interest::Read));
+    assert!(is_cancelled(sim.next().as_ref(), Interest::Write));
+    sim.close(socket);
+    world.assert_quiescent();
+}
+
+#[test]
+#[should_panic(expected = "two watches")]
+fn second_watch_is_refused() {
+    let (mut sim, _world, _peer, socket) = connected(Faults::NONE);
+    sim.watch(socket, KEY, Interest::Read);
+    sim.watch(socket, KEY, Interest::Read);
+}
+
+#[test]
+#[should_panic(expected = "a watch beside a receive")]
+fn watch_for_reading_beside_a_receive_is_refused() {
+    let (mut sim, _world, _peer, socket) = connected(Faults::NONE);
+    sim.receive(socket, KEY);
+    sim.watch(socket, KEY, Interest::Read);
+}
+
+#[test]
+#[should_panic(expected = "closed with a watch open")]
+fn close_before_the_end_of_a_watch_is_refused() {
+    let (mut sim, _world, _peer, socket) = connected(Faults::NONE);
+    sim.watch(socket, KEY, Interest::Write);
+    sim.unwatch(socket, KEY, Interest::Write);
+    sim.close(socket);
+}

@@ -5,7 +5,7 @@
 use std::cell::{RefCell, RefMut};
 use std::rc::Rc;
 
-use super::{Connection, Faults, State};
+use super::{CONNECT_MILLIS_MAX, Connection, Errno, Faults, Fd, State};
 
 /// What the driver deals with: the test's hold on it.
 #[derive(Clone)]
@@ -28,6 +28,23 @@ impl World {
         state.connections.push(Connection::default());
         state.backlog.push_back(connection);
         Peer { state: Rc::clone(&self.state), connection }
+    }
+
+    /// Our side begins a connection of its own, as a handler does by a system call. It is there, or refused, some
+    /// time later, which a watch for writing tells.
+    pub(crate) fn dial(&self) -> (Fd, Peer) {
+        let mut state = self.state.borrow_mut();
+        let connection = state.connections.len();
+        let connects_at = Some(state.millis + state.below(CONNECT_MILLIS_MAX + 1) as u64);
+        state.connections.push(Connection { connects_at, ..Connection::default() });
+        let socket = state.open_as(connection);
+        (socket, Peer { state: Rc::clone(&self.state), connection })
+    }
+
+    /// What `SO_ERROR` of a socket of ours says, once.
+    pub(crate) fn take_error(&self, socket: Fd) -> Option<Errno> {
+        let mut state = self.state.borrow_mut();
+        std::mem::take(&mut state.socket(socket).is_refused).then_some(Errno(libc::ECONNREFUSED))
     }
 
     /// Moves the clock, which the driver's owner sees after its next turn.
