@@ -1,9 +1,11 @@
-# What the scripts share: packages, the build, a scratch directory, children, and counting checks.
+# What the scripts share: the build, a scratch directory, children, and counting checks.
 # To be sourced.
 # shellcheck shell=bash
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 work=$(mktemp -d)
+# shellcheck source=scripts/clients/machine.sh
+source "$root/scripts/clients/machine.sh"
 passed=0
 failed=0
 declare -A children=()
@@ -27,56 +29,12 @@ trap 'exit 143' TERM
 
 # --- Getting ready ---
 
-as_root=()
-[ "$(id -u)" -eq 0 ] || as_root=(sudo)
-readonly POLICY=/usr/sbin/policy-rc.d
-services_forbidden=
-
-# Packages of servers start them, unless this file says no. Where there is one already it stays as it is.
-forbid_services() {
-    [ ! -e $POLICY ] || return 0
-    services_forbidden=yes
-    printf '#!/bin/sh\nexit 101\n' | "${as_root[@]}" tee $POLICY > /dev/null
-    "${as_root[@]}" chmod 755 $POLICY
-}
-
-allow_services() {
-    [ -n "$services_forbidden" ] || return 0
-    "${as_root[@]}" rm -f $POLICY
-    services_forbidden=
-}
-
-# need COMMAND PACKAGE ...: installs the packages whose commands are missing, and starts none of their services.
-need() {
-    local missing=()
-    while [ $# -gt 0 ]; do
-        command -v "$1" > /dev/null || missing+=("$2")
-        shift 2
-    done
-    [ ${#missing[@]} -gt 0 ] || return 0
-    "${as_root[@]}" apt-get update
-    forbid_services
-    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
-        apt-get install --yes --no-install-recommends "${missing[@]}"
-    allow_services
-}
-
 # Builds the command and takes a copy, which a later build does not replace.
 build() {
     (cd "$root" && cargo build --release --locked --package peregrine-server)
     local target=${CARGO_TARGET_DIR:-target}
     [[ $target == /* ]] || target=$root/$target
     cp "$target/release/peregrine" "$work/peregrine"
-}
-
-# free_port FROM: a port from FROM to FROM + 999 on which nothing listens.
-free_port() {
-    local port
-    while true; do
-        port=$(($1 + RANDOM % 1000))
-        (exec 3<> "/dev/tcp/127.0.0.1/$port") 2> /dev/null || break
-    done
-    echo "$port"
 }
 
 # await WHAT COMMAND...: tries the command for five seconds.
