@@ -1,9 +1,17 @@
--- The load: DEPTH requests at once on each of CONNECTIONS connections, both from the environment.
+-- The load: DEPTH requests at once on each of CONNECTIONS connections, of METHOD and with the body JSON if there is
+-- one, all from the environment.
 -- wrk counts every response of a batch as a request, and takes one latency per batch.
 
 local depth = tonumber(os.getenv("DEPTH")) or 1
 local connections = tonumber(os.getenv("CONNECTIONS")) or 1
+local json = os.getenv("JSON") or ""
 local batch
+
+wrk.method = os.getenv("METHOD") or "GET"
+if json ~= "" then
+    wrk.body = json
+    wrk.headers["Content-Type"] = "application/json"
+end
 
 if depth > 1 then -- with no `request` function wrk sends one constant request, at less cost
     function init()

@@ -10,10 +10,13 @@ if ! command -v wrk > /dev/null; then
     "${run_as_root[@]}" apt-get install --yes --no-install-recommends wrk
 fi
 
-# Three builds, for a build of its own keeps features that one package turns on out of another.
+# A build for each, which keeps features that one package turns on out of another.
 cargo build --release --locked --package peregrine-server
 cargo build --release --locked --package peregrine-bench --bins
-cargo build --release --locked --manifest-path bench/peers/Cargo.toml --target-dir bench/peers/target
+for peer in hyper-peer may-peer axum-peer actix-peer; do
+    cargo build --release --locked --manifest-path bench/peers/Cargo.toml --target-dir bench/peers/target \
+        --package "$peer"
+done
 
 # Every connection costs a descriptor on both ends.
 ulimit -n "$(ulimit -H -n)"

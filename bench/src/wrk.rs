@@ -4,13 +4,16 @@ use std::io::{Error, ErrorKind, Result};
 use std::path::Path;
 use std::process::Command;
 
+use crate::answer::Request;
 use crate::server::on_core;
 
 /// One run's load.
 #[derive(Debug)]
 pub struct Load<'a> {
-    /// What to request.
+    /// The server's address, with no path.
     pub url: &'a str,
+    /// What to request.
+    pub request: &'a Request,
     /// Connections kept open.
     pub connections: u32,
     /// Requests sent at once on each connection.
@@ -57,14 +60,15 @@ impl Summary {
     }
 }
 
-/// Runs the load to its end. `script` is this crate's `load.lua`: it makes the batches, and tells the latency
+/// Runs the load to its end. `script` is this crate's `load.lua`: it makes the requests and their batches, and tells the latency
 /// that was measured, which `wrk` itself does not.
 pub fn run(load: &Load<'_>, script: &Path) -> Result<Summary> {
-    let Load { url, connections, depth, seconds, core } = load;
+    let Load { url, request, connections, depth, seconds, core } = load;
     let mut command = on_core(*core, "wrk");
     command.args(["-t1", "-c", &connections.to_string(), "-d", &format!("{seconds}s")]);
-    command.arg("-s").arg(script).arg(url);
+    command.arg("-s").arg(script).arg(format!("{url}{}", request.path));
     command.env("CONNECTIONS", connections.to_string()).env("DEPTH", depth.to_string());
+    command.env("METHOD", request.method).env("JSON", request.body.unwrap_or_default());
     let text = successful_output(&mut command)?;
     parse(&text).map_err(|what| Error::new(ErrorKind::InvalidData, format!("wrk said no {what}:\n{text}")))
 }
