@@ -13,9 +13,9 @@ static PIECE: [u8; 64 * 1024] = [b'x'; 64 * 1024];
 
 fn main() -> Result<()> {
     let mut app = App::from_args()?;
-    app.stream(Method::Post, "/upload", upload);
-    app.stream(Method::Get, "/download/{bytes}", download);
-    app.stream(Method::Get, "/copied/{bytes}", copied);
+    app.on(Method::Post, "/upload", upload);
+    app.on(Method::Get, "/download/{bytes}", download);
+    app.on(Method::Get, "/copied/{bytes}", copied);
     app.limits_for("/upload", |limits| limits.max_request_body_size = None);
     app.run()
 }

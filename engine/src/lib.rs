@@ -28,15 +28,26 @@ mod driver;
 mod host;
 pub mod http;
 mod proto;
+mod runtime;
 mod sys;
 mod telemetry;
 
-pub use app::{Handler, RouteLimits};
+pub use app::{FieldValue, FromRequest, Handler, Header, Peer, RouteLimits, Shared, State};
+#[cfg(feature = "serde")]
+pub use app::{Form, Path, Query};
 #[cfg(feature = "cli")]
 pub use host::Flags;
 pub use host::{App, CpuList, DriverChoice, Limits, Options, Server, StartError};
-pub use http::{Body, Exchange, ExchangeError, Method, Request, Response, Version};
+#[cfg(feature = "json")]
+pub use http::Json;
+pub use http::{
+    Body, Error, Event, Exchange, ExchangeError, Html, Method, Redirect, Request, RequestBody, Respond,
+    Response, Sse, Status, StreamBody, Version, WorkerInfo,
+};
 pub use proto::{FieldError, MinDataRate};
+pub use runtime::{
+    Elapsed, Interval, JoinError, JoinHandle, Sleep, Timeout, detach, interval, sleep, spawn, timeout,
+};
 
 /// What fuzz targets call; nothing for users.
 #[cfg(fuzzing)]
@@ -52,10 +63,17 @@ pub mod fuzz {
     }
 }
 
-/// The result of starting and running a server.
-pub type Result<T, E = StartError> = std::result::Result<T, E>;
+/// The result of a handler, and of running a server.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// What most applications need: `use peregrine::prelude::*`.
 pub mod prelude {
-    pub use crate::{App, Body, Exchange, ExchangeError, Method, Request, Response, Result};
+    #[cfg(feature = "json")]
+    pub use crate::Json;
+    pub use crate::{
+        App, Body, Error, Exchange, ExchangeError, FromRequest, Header, Html, Method, Peer, Redirect,
+        Request, RequestBody, Respond, Response, Result, Shared, State, Status,
+    };
+    #[cfg(feature = "serde")]
+    pub use crate::{Form, Path, Query};
 }

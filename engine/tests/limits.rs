@@ -7,7 +7,7 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use peregrine::{App, Exchange, ExchangeError, Limits, Method, MinDataRate, Server};
+use peregrine::{App, Exchange, ExchangeError, Limits, Method, MinDataRate, Request, Response, Server};
 use support::client::{Client, PATIENCE, await_some};
 
 async fn count(mut exchange: Exchange) -> Result<(), ExchangeError> {
@@ -34,15 +34,19 @@ fn start(change: impl FnOnce(&mut Limits)) -> Server {
     let mut options = support::options();
     change(&mut options.limits);
     let mut app = App::with_options(options);
-    app.get("/", |_, response| response.text("hi"));
-    app.get("/{*rest}", |_, response| response.text("hi"));
-    app.post("/", |request, response| response.text(&request.body().len().to_string()));
-    app.post("/small", |request, response| response.text(&request.body().len().to_string()));
+    app.get("/", |_: &Request, response: &mut Response| response.text("hi"));
+    app.get("/{*rest}", |_: &Request, response: &mut Response| response.text("hi"));
+    app.post("/", |request: &Request, response: &mut Response| {
+        response.text(&request.body().len().to_string());
+    });
+    app.post("/small", |request: &Request, response: &mut Response| {
+        response.text(&request.body().len().to_string());
+    });
     app.limits_for("/small", |limits| limits.max_request_body_size = Some(10));
-    app.stream(Method::Post, "/count", count);
-    app.stream(Method::Post, "/large", count);
+    app.on(Method::Post, "/count", count);
+    app.on(Method::Post, "/large", count);
     app.limits_for("/large", |limits| limits.max_request_body_size = None);
-    app.stream(Method::Get, "/echo", echo);
+    app.on(Method::Get, "/echo", echo);
     app.start().expect("a server")
 }
 

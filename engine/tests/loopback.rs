@@ -46,39 +46,49 @@ fn inspect(request: &Request, response: &mut Response) {
 
 fn app(options: Options) -> App {
     let mut app = App::with_options(options);
-    app.get("/", |_, response| response.text("Hello, World!"));
-    app.get("/number/{number}", |request, response| {
+    app.get("/", |_: &Request, response: &mut Response| response.text("Hello, World!"));
+    app.get("/number/{number}", |request: &Request, response: &mut Response| {
         response.text(request.param("number").unwrap_or_default());
     });
-    app.post("/echo", |request, response| response.bytes(request.body()));
-    app.put("/echo", |request, response| response.bytes(request.body()));
+    app.post("/echo", |request: &Request, response: &mut Response| response.bytes(request.body()));
+    app.put("/echo", |request: &Request, response: &mut Response| response.bytes(request.body()));
     app.any("/inspect", inspect).any("/inspect/{first}/{second}", inspect).any("/files/{*rest}", inspect);
-    app.get("/large/static", |_, response| response.body("application/x-test", *LARGE_STATIC));
-    app.get("/large/owned", |_, response| response.body("application/x-test", pattern(LARGE)));
-    app.get("/large/shared", |_, response| response.body("application/x-test", Arc::clone(&LARGE_SHARED)));
-    app.get("/large/copied", |_, response| response.bytes(*LARGE_STATIC));
-    app.get("/medium/{size}", |request, response| {
+    app.get("/large/static", |_: &Request, response: &mut Response| {
+        response.body("application/x-test", *LARGE_STATIC);
+    });
+    app.get("/large/owned", |_: &Request, response: &mut Response| {
+        response.body("application/x-test", pattern(LARGE));
+    });
+    app.get("/large/shared", |_: &Request, response: &mut Response| {
+        response.body("application/x-test", Arc::clone(&LARGE_SHARED));
+    });
+    app.get("/large/copied", |_: &Request, response: &mut Response| response.bytes(*LARGE_STATIC));
+    app.get("/medium/{size}", |request: &Request, response: &mut Response| {
         let size = request.param("size").and_then(|size| size.parse().ok()).unwrap_or(0);
         response.body("application/x-test", pattern(size));
     });
-    app.get("/close", |_, response| response.close().text("closed"));
-    app.get("/no-content", |_, response| {
+    app.get("/close", |_: &Request, response: &mut Response| response.close().text("closed"));
+    app.get("/no-content", |_: &Request, response: &mut Response| {
         response.status(204);
     });
-    app.get("/status/{status}", |request, response| {
+    app.get("/status/{status}", |request: &Request, response: &mut Response| {
         let status = request.param("status").and_then(|status| status.parse().ok()).unwrap_or(0);
         response.status(status).text("body");
     });
-    app.get("/panic", |_, _| panic!("as asked"));
-    app.get("/panic/late", |_, response| {
+    app.get("/panic", |_: &Request, _: &mut Response| panic!("as asked"));
+    app.get("/panic/late", |_: &Request, response: &mut Response| {
         response.status(201).field("X-Late", "1").text("never sent");
         panic!("as asked");
     });
-    app.get("/invalid/value", |_, response| {
+    app.get("/invalid/value", |_: &Request, response: &mut Response| {
         response.field("X-Split", "a\r\nSet-Cookie: stolen=1").text("body");
     });
-    app.get("/invalid/name", |_, response| response.field("X Split", "a").text("body"));
-    app.get("/invalid/framing", |_, response| response.field("Transfer-Encoding", "chunked").text("body"));
+    app.get("/invalid/name", |_: &Request, response: &mut Response| {
+        response.field("X Split", "a").text("body");
+    });
+    app.get("/invalid/framing", |_: &Request, response: &mut Response| {
+        response.field("Transfer-Encoding", "chunked").text("body");
+    });
     app
 }
 
@@ -554,11 +564,11 @@ fn every_kind_of_registration_answers_its_own_method() {
     let name = |request: &Request, response: &mut Response| response.text(request.method_name());
     let mut app = App::with_options(support::options());
     app.get("/", name).post("/", name).put("/", name).patch("/", name).delete("/", name).options("/", name);
-    app.head("/own-head", |_, response| {
+    app.head("/own-head", |_: &Request, response: &mut Response| {
         response.field("X-Head", "own");
     });
     app.get("/own-head", name);
-    app.fallback(|request, response| {
+    app.fallback(|request: &Request, response: &mut Response| {
         response.status(404).text(&format!("fallback for {} {}", request.method_name(), request.path()));
     });
     let server = app.start().expect("a server");

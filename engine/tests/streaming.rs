@@ -5,7 +5,7 @@ mod support;
 use std::time::{Duration, Instant};
 
 use peregrine::http::Upgraded;
-use peregrine::{App, Exchange, ExchangeError, Method, Server};
+use peregrine::{App, Exchange, ExchangeError, Method, Request, Response, Server};
 use support::client::{Client, assert_same_bytes, pattern, post, post_chunked};
 
 async fn echo(mut exchange: Exchange) -> Result<(), ExchangeError> {
@@ -111,21 +111,21 @@ async fn from_a_thread(mut exchange: Exchange) -> Result<(), ExchangeError> {
 
 fn start() -> Server {
     let mut app = App::with_options(support::options());
-    app.get("/", |_, response| response.text("hi"));
-    app.post("/trailers", |request, response| {
+    app.get("/", |_: &Request, response: &mut Response| response.text("hi"));
+    app.post("/trailers", |request: &Request, response: &mut Response| {
         let told = |(name, value): (&str, &[u8])| format!("{name}={}", String::from_utf8_lossy(value));
         let fields = request.fields().filter(|(name, _)| name.starts_with("X-")).map(told);
         let trailers = request.trailers().map(told);
         response
             .text(&[fields.collect::<Vec<_>>().join(","), trailers.collect::<Vec<_>>().join(",")].join("|"));
     });
-    app.stream(Method::Post, "/echo", echo);
-    app.stream(Method::Post, "/count", count);
+    app.on(Method::Post, "/echo", echo);
+    app.on(Method::Post, "/count", count);
     app.limits_for("/count", |limits| limits.max_request_body_size = None);
-    app.stream(Method::Get, "/download/{pieces}", download);
-    app.stream(Method::Get, "/hints", hints);
-    app.stream(Method::Get, "/upgrade", upgrade);
-    app.stream(Method::Get, "/thread", from_a_thread);
+    app.on(Method::Get, "/download/{pieces}", download);
+    app.on(Method::Get, "/hints", hints);
+    app.on(Method::Get, "/upgrade", upgrade);
+    app.on(Method::Get, "/thread", from_a_thread);
     app.connect(tunnel);
     app.start().expect("a server")
 }
@@ -246,7 +246,7 @@ fn the_process_ends_in_time_with_handlers_that_never_do() {
     let mut options = support::options();
     options.shutdown_timeout = Duration::from_millis(200);
     let mut app = App::with_options(options);
-    app.stream(Method::Get, "/never", |_exchange| async {
+    app.on(Method::Get, "/never", |_exchange: Exchange| async {
         std::future::pending::<()>().await;
     });
     let server = app.start().expect("a server");

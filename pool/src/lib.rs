@@ -1,7 +1,8 @@
 //! The memory of one worker: where bytes lent to the kernel lie, and who may touch them when.
 //!
 //! Owns: mapped [`Region`]s, the [`Blocks`] cut from them and their [`Lease`]s, the generational [`Slab`],
-//! the [`Spare`] shelf of reusable values, and the [`MemoryPlan`] that sums up every holder.
+//! the [`Slots`] of values that stay where they are, the [`Spare`] shelf of reusable values, and the
+//! [`MemoryPlan`] that sums up every holder.
 //!
 //! Must not know: sockets, rings, HTTP, or why anybody wants a block.
 //!
@@ -19,6 +20,7 @@ mod payload;
 mod plan;
 mod region;
 mod slab;
+mod slots;
 mod spare;
 
 pub use block::{BlockConfig, BlockStats, Blocks, Lease, Lent};
@@ -26,4 +28,5 @@ pub use payload::Payload;
 pub use plan::{Holder, MemoryPlan};
 pub use region::Region;
 pub use slab::{Key, Slab};
+pub use slots::{Placed, Slots};
 pub use spare::Spare;

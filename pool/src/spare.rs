@@ -24,6 +24,12 @@ impl<T> Spare<T> {
         self.values.pop().unwrap_or_else(make)
     }
 
+    /// The warmest spare value, if there is one.
+    #[inline]
+    pub fn take(&mut self) -> Option<T> {
+        self.values.pop()
+    }
+
     /// Keeps `value` for later, or drops it when `max` values are kept already.
     #[inline]
     pub fn give(&mut self, value: T) {

@@ -18,9 +18,9 @@ pub(crate) fn map(app: &mut App) {
     app.get("/json", json);
     app.get("/users/{id}", user);
     app.post("/echo", echo);
-    app.stream(Method::Post, "/upload", upload);
+    app.on(Method::Post, "/upload", upload);
     app.limits_for("/upload", |limits| limits.max_request_body_size = None);
-    app.stream(Method::Get, "/download/{bytes}", download);
+    app.on(Method::Get, "/download/{bytes}", download);
 }
 
 fn welcome(_: &Request, response: &mut Response) {

@@ -1,29 +1,31 @@
-//! The application: routes and handlers, compiled into one table of function pointers.
+//! The application: handlers of many forms and their routes, compiled into one table of function pointers.
 //!
-//! Owns the path from a request to its handler. It must not know connections, drivers or descriptors.
+//! Owns the path from a request to its handler, and from the handler's value to the response. The parts: `handler`
+//! compiles functions, with the one unsafe step in `item`; `extract` holds what they take; `router` finds them;
+//! `service` is all of it for one worker. It must not know connections' states, drivers or descriptors.
 
+mod extract;
+mod handler;
+mod item;
 mod router;
+mod service;
 #[cfg(feature = "serde")]
-#[cfg_attr(not(test), expect(dead_code, reason = "the extractors that read with it are not here yet"))]
 mod values;
 
-use std::pin::Pin;
+use std::any::Any;
+use std::rc::Rc;
 use std::sync::Arc;
 
+pub use extract::{FieldValue, FromRequest, Header, Peer, Shared, State};
+#[cfg(feature = "serde")]
+pub use extract::{Form, Path, Query};
+pub(crate) use handler::Endpoint;
+pub use handler::Handler;
 pub(crate) use router::Router;
+pub(crate) use service::{AppService, Blueprint};
 
-use crate::http::{Exchange, Method, Outcome, Request, Response};
+use crate::http::{Method, WorkerInfo};
 use crate::proto::MinDataRate;
-
-/// A handler: a function, or a closure that captures nothing.
-///
-/// It runs on the thread of the worker that received the request, and that worker's other connections wait for
-/// it meanwhile: a handler that blocks (on a lock, a file, a database) stops all of them. What takes long
-/// belongs on threads of its own, with the answer ready when it is asked for.
-///
-/// A panic is answered with 500 and ends the connection; the worker lives on. This needs `panic = "unwind"`,
-/// the default of every profile: with `abort` a panic ends the process.
-pub type Handler = fn(&Request, &mut Response);
 
 /// A set of methods, for a route that answers all of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,36 +34,16 @@ pub(crate) enum Methods {
     Any,
 }
 
-/// A handler that is an `async` function, as a function that begins it.
-pub(crate) type StreamingHandler =
-    Arc<dyn Fn(Exchange) -> Pin<Box<dyn Future<Output = Result<(), String>>>> + Send + Sync>;
-
-/// Makes one kind of function of all that may handle an exchange.
-pub(crate) fn streaming<H, F>(handler: H) -> StreamingHandler
-where
-    H: Fn(Exchange) -> F + Send + Sync + 'static,
-    F: Future<Output: Outcome> + 'static,
-{
-    Arc::new(move |exchange| {
-        let running = handler(exchange);
-        Box::pin(async move { running.await.into_result() })
-    })
-}
-
-/// What answers a request.
-#[derive(Clone)]
-pub(crate) enum Answer {
-    Whole(Handler),
-    Streaming(StreamingHandler),
-}
-
 /// One registration.
 #[derive(Clone)]
 pub(crate) struct Route {
     pub(crate) methods: Methods,
     pub(crate) template: String,
-    pub(crate) answer: Answer,
+    pub(crate) endpoint: Endpoint,
 }
+
+/// Makes the state of one worker.
+pub(crate) type MakeState = Arc<dyn Fn(&WorkerInfo) -> Rc<dyn Any> + Send + Sync>;
 
 /// The limits of one route, where they differ from those of the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,8 +62,8 @@ pub struct RouteLimits {
 #[derive(Clone)]
 pub(crate) struct Routes {
     pub(crate) routes: Vec<Route>,
-    pub(crate) fallback: Option<Handler>,
-    pub(crate) connect: Option<StreamingHandler>,
+    pub(crate) fallback: Option<Endpoint>,
+    pub(crate) connect: Option<Endpoint>,
     /// Those of the server, and those of templates.
     pub(crate) limits: RouteLimits,
     pub(crate) own_limits: Vec<(String, RouteLimits)>,

@@ -6,15 +6,10 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
-use std::rc::Rc;
 
-use peregrine_parser::TargetForm;
-
-use super::{Answer, Handler, Methods, Route, RouteError, RouteLimits, Routes, StreamingHandler};
-use crate::conn::{Admission, ConnectionInfo, Service, Shared, Streaming};
-use crate::http::{Exchange, KeptHead, Method, Request, Response};
-use crate::proto::h1::{BodyLimits, ResponseWriter};
-use crate::proto::{Rate, RequestParts};
+use super::handler::Endpoint;
+use super::{Methods, Route, RouteError, RouteLimits, Routes};
+use crate::http::{Method, Response};
 
 /// The methods that a route can name, in the order of `Allow`.
 const METHODS: [Method; 7] =
@@ -22,17 +17,17 @@ const METHODS: [Method; 7] =
 
 /// The handlers of one path.
 #[derive(Clone, Default)]
-struct Entry {
-    by_method: [Option<Answer>; METHODS.len()],
-    any: Option<Answer>,
+pub(super) struct Entry {
+    by_method: [Option<Endpoint>; METHODS.len()],
+    any: Option<Endpoint>,
     /// The value of `Allow`.
     allow: String,
     /// Own limits, if there are some.
-    limits: Option<RouteLimits>,
+    pub(super) limits: Option<RouteLimits>,
 }
 
 impl Entry {
-    fn set(&mut self, methods: Methods, answer: Answer) -> bool {
+    fn set(&mut self, methods: Methods, endpoint: Endpoint) -> bool {
         let place = match methods {
             Methods::Any => &mut self.any,
             Methods::One(method) => match slot(method) {
@@ -40,19 +35,19 @@ impl Entry {
                 None => return false,
             },
         };
-        place.replace(answer).is_none()
+        place.replace(endpoint).is_none()
     }
 
     /// The handler for a method; HEAD is served by GET's.
     #[inline]
-    fn answer(&self, method: Method) -> Option<&Answer> {
+    pub(super) fn endpoint(&self, method: Method) -> Option<&Endpoint> {
         let own = slot(method).and_then(|slot| self.by_method[slot].as_ref());
         let get = || if method == Method::Head { self.by_method[0].as_ref() } else { None };
         own.or_else(get).or(self.any.as_ref())
     }
 
     fn write_allow(&mut self) {
-        let has = |method| self.answer(method).is_some() || method == Method::Options;
+        let has = |method| self.endpoint(method).is_some() || method == Method::Options;
         let names: Vec<&str> = METHODS.into_iter().filter(|&m| has(m)).map(Method::as_str).collect();
         self.allow = names.join(", ");
     }
@@ -115,11 +110,11 @@ pub(crate) struct Router {
     /// Paths without parameters: they win over patterns, and one look finds them.
     literals: HashMap<Box<[u8]>, usize, BuildHasherDefault<PathHasher>>,
     patterns: matchit::Router<usize>,
-    fallback: Option<Handler>,
-    connect: Option<StreamingHandler>,
+    pub(super) fallback: Option<Endpoint>,
+    pub(super) connect: Option<Endpoint>,
     /// Some route answers methods that have no name here.
     has_any: bool,
-    limits: RouteLimits,
+    pub(super) limits: RouteLimits,
 }
 
 impl Router {
@@ -133,12 +128,12 @@ impl Router {
             literals: HashMap::default(),
             patterns: matchit::Router::new(),
             fallback: from.fallback,
-            connect: from.connect.clone(),
+            connect: from.connect,
             has_any: from.routes.iter().any(|route| route.methods == Methods::Any),
             limits: from.limits,
         };
         let mut templates: Vec<&str> = Vec::new();
-        for Route { methods, template, answer } in &from.routes {
+        for Route { methods, template, endpoint } in &from.routes {
             let refuse = |problem: String| RouteError { template: template.clone(), problem };
             if !template.starts_with('/') {
                 return Err(refuse("must begin with \"/\"".into()));
@@ -162,7 +157,7 @@ impl Router {
                     entry
                 }
             };
-            if !router.entries[entry].set(*methods, answer.clone()) {
+            if !router.entries[entry].set(*methods, *endpoint) {
                 return Err(refuse("is registered twice for the same method".into()));
             }
         }
@@ -177,35 +172,10 @@ impl Router {
         Ok(router)
     }
 
-    #[inline]
-    fn answer(
-        &self,
-        entry: Option<usize>,
-        params: Option<&matchit::Params<'_, '_>>,
-        parts: &RequestParts<'_>,
-        connection: &ConnectionInfo,
-        response: &mut Response,
-    ) -> bool {
-        let entry = entry.map(|entry| &self.entries[entry]);
-        let handler = match entry.and_then(|entry| entry.answer(parts.method)) {
-            Some(Answer::Whole(handler)) => Some(*handler),
-            Some(Answer::Streaming(_)) => return false,
-            None if entry.is_some() => None,
-            None if parts.form == TargetForm::Authority && self.connect.is_some() => return false,
-            // No sync handler makes a tunnel: a 2xx to CONNECT would promise one (RFC 9110 section 9.3.6).
-            None if matches!(parts.form, TargetForm::Asterisk | TargetForm::Authority) => None,
-            None => self.fallback,
-        };
-        match handler {
-            Some(handler) => handler(&Request::new(parts, params, connection), response),
-            None if parts.form == TargetForm::Asterisk => Self::answer_for_server(response),
-            None => self.answer_without_handler(entry, parts.method, response),
-        }
-        true
-    }
-
     /// Looks a path up and calls `then` with what was found.
-    fn look_up<T>(
+    // By reference throughout: a match is large to move.
+    #[inline]
+    pub(super) fn look_up<T>(
         &self,
         path: &[u8],
         then: impl FnOnce(Option<&Entry>, Option<&matchit::Params<'_, '_>>) -> T,
@@ -221,7 +191,12 @@ impl Router {
 
     /// Answers a request for a path that has no handler for its method.
     #[cold]
-    fn answer_without_handler(&self, entry: Option<&Entry>, method: Method, response: &mut Response) {
+    pub(super) fn answer_without_handler(
+        &self,
+        entry: Option<&Entry>,
+        method: Method,
+        response: &mut Response<'_, '_>,
+    ) {
         match entry {
             None => response.status(404),
             // RFC 9110 section 9.1: a method that is implemented nowhere is not merely not allowed here.
@@ -233,68 +208,8 @@ impl Router {
 
     /// Answers `OPTIONS *`, which asks for the server as a whole.
     #[cold]
-    fn answer_for_server(response: &mut Response) {
+    pub(super) fn answer_for_server(response: &mut Response<'_, '_>) {
         let names: Vec<&str> = METHODS.into_iter().map(Method::as_str).collect();
         response.status(204).field("Allow", names.join(", "));
-    }
-}
-
-impl Service for Router {
-    #[inline]
-    fn call(
-        &mut self,
-        parts: &RequestParts<'_>,
-        connection: &ConnectionInfo,
-        writer: &mut ResponseWriter<'_>,
-    ) -> bool {
-        let response = &mut Response::new(writer);
-        if let Some(&entry) = self.literals.get(parts.path) {
-            return self.answer(Some(entry), None, parts, connection, response);
-        }
-        let path = std::str::from_utf8(parts.path).unwrap_or_default();
-        // By reference throughout: a match is large to move.
-        match &self.patterns.at(path) {
-            Ok(matched) => {
-                self.answer(Some(*matched.value), Some(&matched.params), parts, connection, response)
-            }
-            Err(_) => self.answer(None, None, parts, connection, response),
-        }
-    }
-
-    fn admit(&self, parts: &RequestParts<'_>) -> Admission {
-        self.look_up(parts.path, |entry, _| {
-            let limits = entry.and_then(|entry| entry.limits).unwrap_or(self.limits);
-            let limits = BodyLimits {
-                max_bytes: limits.max_request_body_size.unwrap_or(u64::MAX),
-                min_rate: limits.min_request_body_data_rate.map(Rate::from),
-            };
-            match (entry, entry.and_then(|entry| entry.answer(parts.method))) {
-                (_, Some(Answer::Whole(_))) => Admission::Whole(limits),
-                (_, Some(Answer::Streaming(_))) => Admission::Stream(limits),
-                (Some(_), None) => Admission::Unwanted,
-                (None, None) if parts.form == TargetForm::Asterisk => Admission::Unwanted,
-                (None, None) if parts.form == TargetForm::Authority => match self.connect {
-                    Some(_) => Admission::Stream(limits),
-                    None => Admission::Unwanted,
-                },
-                (None, None) if self.fallback.is_some() => Admission::Whole(limits),
-                (None, None) => Admission::Unwanted,
-            }
-        })
-    }
-
-    fn stream(&mut self, parts: &RequestParts<'_>, exchange: Rc<Shared>) -> Streaming {
-        self.look_up(parts.path, |entry, params| {
-            let limits = entry.and_then(|entry| entry.limits).unwrap_or(self.limits);
-            let handler = match entry.and_then(|entry| entry.answer(parts.method)) {
-                Some(Answer::Streaming(handler)) => Some(handler),
-                _ => self.connect.as_ref(),
-            };
-            let handler = handler.expect("only what `call` or `admit` has found to be streamed");
-            Streaming {
-                task: handler(Exchange::new(KeptHead::new(parts, params), exchange)),
-                min_response_rate: limits.min_response_data_rate.map(Rate::from),
-            }
-        })
     }
 }

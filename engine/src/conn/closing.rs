@@ -23,7 +23,7 @@ impl<D: Driver, S: Service> Connections<D, S> {
         connection.reason = reason;
         connection.flags &= !flag::PAUSED;
         let assembly = connection.assembly.take();
-        Self::drop_exchange(connection);
+        Self::drop_exchange(&self.runtime, connection);
         self.driver.shutdown_write(connection.info.socket());
         if let Some(assembly) = assembly {
             self.recycle(assembly);
@@ -49,7 +49,7 @@ impl<D: Driver, S: Service> Connections<D, S> {
         connection.phase = Phase::Ending;
         connection.reason = reason;
         let assembly = connection.assembly.take();
-        let is_torn = Self::drop_exchange(connection);
+        let is_torn = Self::drop_exchange(&self.runtime, connection);
         if lingering && connection.has(flag::RECEIVING) {
             // No abort: the last response may still be in the kernel, and a reset would throw it away.
             self.driver.stop_receiving(connection.info.socket(), key);
@@ -100,11 +100,12 @@ impl<D: Driver, S: Service> Connections<D, S> {
         let keys: Vec<Key> = self.table.iter_keys().collect();
         for key in keys {
             let Some(mut connection) = self.table.remove(key) else { continue };
-            Self::drop_exchange(&mut connection);
+            Self::drop_exchange(&self.runtime, &mut connection);
             self.leave_gate(&connection);
             self.driver.abort(connection.info.socket());
             self.driver.abandon(connection.info.socket());
         }
+        self.runtime.leave();
     }
 
     /// Ends every connection at once.

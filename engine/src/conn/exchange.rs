@@ -9,7 +9,6 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::future::poll_fn;
 use std::ops::{Deref, Range};
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -20,13 +19,12 @@ use peregrine_pool::{Blocks, Lease, Payload};
 use super::ConnectionInfo;
 use super::gate::Gate;
 use super::outbox::{NoMemory, Outbox};
+use crate::driver::Fd;
 use crate::proto::h1::{BodyEncoder, Finished, Preamble, ResponseWriter, StreamError, Terms};
 use crate::proto::{FieldError, Rejection, Trailers};
+use crate::runtime::TaskWakers;
 
 pub(super) const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
-
-/// A handler at work. Its error is for the log.
-pub(crate) type Task = Pin<Box<dyn Future<Output = Result<(), String>>>>;
 
 /// What all exchanges of a worker share.
 pub(crate) struct Common {
@@ -236,11 +234,12 @@ pub(crate) struct Shared {
     pub(super) is_polled: Cell<bool>,
     /// The gate counts the connection among the upgraded ones.
     pub(super) is_upgraded: Cell<bool>,
-    pub(super) waker: Waker,
+    /// Those of the task; none while it is being polled, and once it has ended.
+    pub(super) wakers: RefCell<Option<TaskWakers>>,
 }
 
 /// What an exchange begins with.
-pub(super) struct Opening {
+pub(super) struct Opening<'a> {
     pub(super) terms: Terms,
     pub(super) expects_continue: bool,
     pub(super) is_complete: bool,
@@ -249,46 +248,55 @@ pub(super) struct Opening {
     /// The method is CONNECT, and whether it may have its tunnel.
     pub(super) is_connect: bool,
     pub(super) may_connect: bool,
-    pub(super) path: Vec<u8>,
+    pub(super) path: &'a [u8],
+}
+
+impl<'a> Opening<'a> {
+    /// That of a request that is here as a whole, and asks for nothing but its response.
+    pub(super) fn whole(terms: Terms, path: &'a [u8]) -> Self {
+        Self {
+            terms,
+            expects_continue: false,
+            is_complete: true,
+            upgrades: Vec::new(),
+            is_connect: false,
+            may_connect: false,
+            path,
+        }
+    }
 }
 
 impl Shared {
-    pub(super) fn new(info: ConnectionInfo, common: Rc<Common>, waker: Waker, opening: Opening) -> Rc<Self> {
-        let Opening { terms, expects_continue, is_complete, upgrades, is_connect, may_connect, path } =
-            opening;
-        let state = State {
-            pieces: VecDeque::new(),
-            blocks: 0,
-            buffered: 0,
-            ended: is_complete,
-            trailers: Trailers::default(),
-            failure: None,
-            rejection: None,
-            reader: None,
-            has_woken_reader: false,
-            expects_continue,
-            has_arrived: false,
-            outbox: Outbox::default(),
-            written: Written::Open,
-            terms,
-            trailer_lines: Vec::new(),
-            writer: None,
-            is_flushing: false,
-            misuse: None,
-            upgrades,
-            is_connect,
-            may_connect,
-            refused_upgrade: None,
-            path,
-        };
-        let (is_polled, is_upgraded) = (Cell::new(false), Cell::new(false));
-        Rc::new(Self { info, common, state: RefCell::new(state), is_polled, is_upgraded, waker })
+    /// A place for exchanges, one after another.
+    pub(super) fn new(common: Rc<Common>) -> Self {
+        let state = State::new(Opening::whole(Terms::default(), b""), Buffers::default());
+        Self {
+            info: ConnectionInfo::new(0, Fd(-1)),
+            common,
+            state: RefCell::new(state),
+            is_polled: Cell::new(false),
+            is_upgraded: Cell::new(false),
+            wakers: RefCell::new(None),
+        }
+    }
+
+    /// Begins an exchange. The buffers of the one before are used again.
+    pub(super) fn begin(&mut self, info: ConnectionInfo, wakers: TaskWakers, opening: Opening<'_>) {
+        self.info = info;
+        self.is_polled = Cell::new(false);
+        self.is_upgraded = Cell::new(false);
+        self.wakers = RefCell::new(Some(wakers));
+        let state = self.state.get_mut();
+        let buffers = state.take_buffers();
+        *state = State::new(opening, buffers);
     }
 
     /// Tells the connection that there is something to do.
     fn stir(&self) {
-        if !self.is_polled.get() {
-            self.waker.wake_by_ref();
+        if !self.is_polled.get()
+            && let Some(wakers) = &*self.wakers.borrow()
+        {
+            wakers.waker.wake_by_ref();
         }
     }
 
@@ -730,6 +738,17 @@ impl Shared {
         Ok(())
     }
 
+    /// Whether a final response is out, or a part of one.
+    pub(crate) fn has_begun(&self) -> bool {
+        !matches!(self.state.borrow().written, Written::Open)
+    }
+
+    /// Whether the body has failed, or an upgrade was not possible.
+    pub(crate) fn is_refused(&self) -> bool {
+        let state = self.state.borrow();
+        state.failure.is_some() || state.refused_upgrade.is_some()
+    }
+
     /// Whether the connection ends with this exchange.
     pub(super) fn closes(&self) -> bool {
         self.state.borrow().terms.close
@@ -791,7 +810,62 @@ fn write_field_line(to: &mut Vec<u8>, name: &str, value: &[u8]) -> Result<(), Fi
     Ok(())
 }
 
+/// What of a [`State`] is worth to be used again.
+#[derive(Default)]
+struct Buffers {
+    pieces: VecDeque<Piece>,
+    outbox: Outbox,
+    trailer_lines: Vec<u8>,
+    path: Vec<u8>,
+}
+
 impl State {
+    fn new(opening: Opening<'_>, buffers: Buffers) -> Self {
+        let Opening { terms, expects_continue, is_complete, upgrades, is_connect, may_connect, path } =
+            opening;
+        let Buffers { pieces, outbox, trailer_lines, path: mut kept_path } = buffers;
+        kept_path.extend_from_slice(path);
+        Self {
+            pieces,
+            blocks: 0,
+            buffered: 0,
+            ended: is_complete,
+            trailers: Trailers::default(),
+            failure: None,
+            rejection: None,
+            reader: None,
+            has_woken_reader: false,
+            expects_continue,
+            has_arrived: false,
+            outbox,
+            written: Written::Open,
+            terms,
+            trailer_lines,
+            writer: None,
+            is_flushing: false,
+            misuse: None,
+            upgrades,
+            is_connect,
+            may_connect,
+            refused_upgrade: None,
+            path: kept_path,
+        }
+    }
+
+    /// Empties the buffers and takes them.
+    fn take_buffers(&mut self) -> Buffers {
+        self.pieces.clear();
+        self.outbox.reset();
+        self.trailer_lines.clear();
+        self.path.clear();
+        Buffers {
+            pieces: std::mem::take(&mut self.pieces),
+            outbox: std::mem::take(&mut self.outbox),
+            trailer_lines: std::mem::take(&mut self.trailer_lines),
+            path: std::mem::take(&mut self.path),
+        }
+    }
+
     /// Keeps data on the heap.
     fn copy(&mut self, mut bytes: &[u8]) {
         if let Some(Piece(PieceBytes::Heap(heap))) = self.pieces.back_mut() {

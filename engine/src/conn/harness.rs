@@ -18,23 +18,28 @@ use crate::sys::wake::Waker as Bell;
 pub(super) const LISTENER: Fd = Fd(3);
 pub(super) const KEEP_ALIVE: u64 = 130_000;
 pub(super) const HEADERS: u64 = 30_000;
+pub(super) const HALF_CLOSED: u64 = 1000;
 pub(super) const LARGE_BYTES: usize = 100_000;
 pub(super) static LARGE: [u8; LARGE_BYTES] = [b'L'; LARGE_BYTES];
 
 /// Answers with the method, the path and the body; with something large, or not at all, if asked to.
-pub(super) struct TestService;
+pub(super) struct TestService {
+    slots: Slots,
+}
 
-/// Paths that begin with `/s/` are answered by tasks, see [`task`].
+/// Paths that begin with `/s/` are answered by tasks that stream, see [`stream`], and those with `/a/` by tasks whose
+/// responses come when they are ready, see [`answer_later`].
 impl Service for TestService {
     fn call(
         &mut self,
         request: &RequestParts<'_>,
         _: &ConnectionInfo,
         response: &mut ResponseWriter<'_>,
-    ) -> bool {
+    ) -> Called {
         match request.path {
-            path if is_streamed(path) => return false,
-            _ if request.form == TargetForm::Authority => return false,
+            path if is_streamed(path) => return Called::Streams,
+            _ if request.form == TargetForm::Authority => return Called::Streams,
+            path if path.starts_with(b"/a/") => return Called::Begun(answer_later(&self.slots, path)),
             b"/notify" => PARKED.with(|parked| {
                 let exchange = parked.borrow_mut().take().expect("one waits");
                 exchange.respond(|response| response.write_body("", b"news")).expect("an answer");
@@ -54,7 +59,7 @@ impl Service for TestService {
                 response.end_body();
             }
         }
-        true
+        Called::Answered
     }
 
     fn admit(&self, request: &RequestParts<'_>) -> Admission {
@@ -72,7 +77,7 @@ impl Service for TestService {
 
     fn stream(&mut self, request: &RequestParts<'_>, exchange: Rc<Shared>) -> Streaming {
         let is_connect = request.form == TargetForm::Authority;
-        let task = task(if is_connect { b"/s/tunnel" } else { request.path }, exchange);
+        let task = stream(&self.slots, if is_connect { b"/s/tunnel" } else { request.path }, exchange);
         Streaming { task, min_response_rate: Some(Rate::from(RATE)) }
     }
 }
@@ -116,15 +121,17 @@ impl Harness {
             gate: Arc::default(),
             bell: Bell::new().expect("an eventfd"),
             log_rejections: false,
+            shows_details: false,
             keep_alive_millis: KEEP_ALIVE,
             request_headers_millis: HEADERS,
+            half_closed_millis: HALF_CLOSED,
             server_field: true,
             send_blocks: send_blocks.clone(),
             first_id: 1,
             max_connections: 1000,
         };
         change(&mut settings);
-        let connections = Connections::new(driver, TestService, Simd::detect(), settings);
+        let connections = Connections::new(driver, |slots| TestService { slots }, Simd::detect(), settings);
         Self { connections, world, send_blocks }
     }
 
@@ -226,9 +233,9 @@ pub(super) fn is_streamed(path: &[u8]) -> bool {
 }
 
 /// The handlers.
-pub(super) fn task(path: &[u8], exchange: Rc<Shared>) -> Task {
+pub(super) fn stream(slots: &Slots, path: &[u8], exchange: Rc<Shared>) -> Task {
     let path = path.to_vec();
-    Box::pin(async move {
+    task(slots, async move {
         let result = match &path[..] {
             b"/s/count" => count(&exchange).await,
             b"/s/echo" => echo(&exchange).await,
@@ -250,7 +257,7 @@ pub(super) fn task(path: &[u8], exchange: Rc<Shared>) -> Task {
                 let mut read = Box::pin(exchange.read());
                 std::future::poll_fn(|context| {
                     let _ = read.as_mut().poll(context);
-                    std::task::Poll::Ready(())
+                    Poll::Ready(())
                 })
                 .await;
                 drop(read);
@@ -366,4 +373,102 @@ async fn trailers(exchange: &Shared) -> Result<(), ExchangeError> {
     assert!(exchange.trailer("Content-Length", b"1").is_err());
     exchange.trailer("X-Sum", b"7")?;
     exchange.finish()
+}
+
+/// A task whose response is written when it is ready.
+struct Later<F> {
+    future: Pin<Box<F>>,
+    body: Option<Vec<u8>>,
+}
+
+impl<F: Future<Output = Vec<u8>>> Work for Later<F> {
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<(), String>> {
+        self.future.as_mut().poll(context).map(|body| {
+            self.body = Some(body);
+            Ok(())
+        })
+    }
+
+    fn has_response(&self) -> bool {
+        self.body.is_some()
+    }
+
+    fn respond(self: Pin<&mut Self>, response: &mut ResponseWriter<'_>) {
+        if self.body.as_deref() == Some(b"panic") {
+            panic::resume_unwind(Box::new("as asked"));
+        }
+        response.write_body("", self.body.as_deref().unwrap_or_default());
+    }
+}
+
+thread_local! {
+    /// How many tasks of [`answer_later`] are alive.
+    pub(super) static ALIVE: Cell<u32> = const { Cell::new(0) };
+    /// How many have come to their end.
+    pub(super) static FINISHED: Cell<u32> = const { Cell::new(0) };
+}
+
+struct Alive;
+
+impl Alive {
+    fn new() -> Self {
+        ALIVE.set(ALIVE.get() + 1);
+        Self
+    }
+}
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        ALIVE.set(ALIVE.get() - 1);
+    }
+}
+
+/// `/a/ready` does not wait, `/a/yield/N` waits N times to be woken at once, `/a/sleep/N` for N ms; `/a/detached/N` the
+/// same, whatever becomes of the client.
+fn answer_later(slots: &Slots, path: &[u8]) -> Task {
+    let alive = Alive::new();
+    let path = String::from_utf8(path.to_vec()).expect("a path of a test");
+    let future = async move {
+        let _alive = alive;
+        let mut parts = path.split('/').skip(2);
+        let what = parts.next().expect("a name");
+        let count: u64 = parts.next().map_or(0, |count| count.parse().expect("a number"));
+        match what {
+            "yield" => {
+                for _ in 0..count {
+                    yield_once().await;
+                }
+            }
+            "sleep" => crate::sleep(std::time::Duration::from_millis(count)).await,
+            "detached" => {
+                crate::detach();
+                crate::sleep(std::time::Duration::from_millis(count)).await;
+            }
+            "panic" => panic::resume_unwind(Box::new("as asked")),
+            "late-panic" => {
+                yield_once().await;
+                panic::resume_unwind(Box::new("as asked"))
+            }
+            "respond-panic" => {
+                yield_once().await;
+                return b"panic".to_vec();
+            }
+            _ => {}
+        }
+        FINISHED.set(FINISHED.get() + 1);
+        path.into_bytes()
+    };
+    task(slots, Later { future: Box::pin(future), body: None })
+}
+
+async fn yield_once() {
+    let mut has_yielded = false;
+    std::future::poll_fn(|context| {
+        if std::mem::replace(&mut has_yielded, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }

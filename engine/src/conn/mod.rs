@@ -3,8 +3,8 @@
 //! Owns the state of every connection of one worker, its back-pressure, its deadlines and its end. The parts:
 //! this file holds the types, `table` the connections and their events, `reading` the way in, `serving` the
 //! answers, `running` the exchanges whose bodies are streamed, `writing` the way out, `timing` the deadlines,
-//! `closing` every way to end. `exchange`, `outbox` and `mailbox` are what a streaming handler and its connection
-//! share, `gate` what workers share. Knows drivers and machines; must not know routes or configuration files.
+//! `closing` every way to end. `exchange` and `outbox` are what a handler at work and its connection share, `gate`
+//! what workers share. Knows drivers, machines and the worker's runtime; must not know routes or configuration files.
 
 mod closing;
 mod exchange;
@@ -14,7 +14,6 @@ mod gate;
 #[cfg(any(test, fuzzing))]
 #[cfg_attr(fuzzing, allow(dead_code, reason = "tests use more of it than fuzz targets"))]
 mod harness;
-mod mailbox;
 mod outbox;
 mod reading;
 mod running;
@@ -25,13 +24,13 @@ mod tests;
 mod timing;
 mod writing;
 
-use std::any::Any;
 use std::cell::{Cell, OnceCell};
 use std::net::SocketAddr;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
 use std::rc::Rc;
+use std::task::{Context, Poll};
 
-use peregrine_pool::Spare;
+use peregrine_pool::{Placed, Slots, Spare};
 
 use crate::driver::Fd;
 use crate::driver::timer::TimerLink;
@@ -40,27 +39,65 @@ use crate::proto::{Rate, Rejection, RequestParts};
 use crate::sys::socket;
 
 pub use exchange::ExchangeError;
-pub(crate) use exchange::{Piece, PieceToSend, Shared, Task};
+pub(crate) use exchange::{Piece, PieceToSend, Shared};
 pub(crate) use gate::{Gate, GateLimits};
 use running::Exchange;
 pub(crate) use table::{Connections, Settings};
 
 /// What answers requests.
 pub(crate) trait Service {
-    /// Answers one request. A panic in here becomes a 500 and the end of the connection. Returns false, and has
-    /// written nothing, if the answer is to be streamed.
+    /// Answers one request, or begins to. A panic in here becomes a 500 and the end of the connection.
     fn call(
         &mut self,
         request: &RequestParts<'_>,
         connection: &ConnectionInfo,
         response: &mut ResponseWriter<'_>,
-    ) -> bool;
+    ) -> Called;
 
     /// What becomes of the body of a request, of which the head is here.
     fn admit(&self, request: &RequestParts<'_>) -> Admission;
 
     /// Begins to answer a request in a task of its own.
     fn stream(&mut self, request: &RequestParts<'_>, exchange: Rc<Shared>) -> Streaming;
+}
+
+/// See [`Service::call`].
+pub(crate) enum Called {
+    /// The response is written.
+    Answered,
+    /// It will be, by this task. Nothing is yet.
+    Begun(Task),
+    /// The answer is to be streamed: [`Service::stream`]. Nothing is written.
+    Streams,
+}
+
+/// A handler at work.
+pub(crate) trait Work {
+    /// Goes on. The error is for the log.
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<(), String>>;
+
+    /// Once it is ready: whether it leaves its response to [`respond`](Self::respond).
+    fn has_response(&self) -> bool {
+        false
+    }
+
+    /// Writes the response.
+    fn respond(self: Pin<&mut Self>, _: &mut ResponseWriter<'_>) {}
+}
+
+/// A future that sends its response itself, by the [`Shared`] that it was given.
+impl<F: Future<Output = Result<(), String>>> Work for F {
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<(), String>> {
+        Future::poll(self, context)
+    }
+}
+
+/// A handler at work, where its future lies.
+pub(crate) type Task = Placed<dyn Work>;
+
+/// Makes a task of work.
+pub(crate) fn task(slots: &Slots, work: impl Work + 'static) -> Task {
+    slots.place(work, |work| work as &mut dyn Work)
 }
 
 /// See [`Service::admit`].
@@ -82,16 +119,9 @@ pub(crate) struct Streaming {
 
 impl Streaming {
     /// What a handler comes to that panics as it begins.
-    fn failed() -> Self {
-        let task = Box::pin(async { Err(String::from("it panicked")) });
+    fn failed(slots: &Slots) -> Self {
+        let task = task(slots, async { Err(String::from("it panicked")) });
         Self { task, min_response_rate: None }
-    }
-}
-
-/// Drops what a handler has panicked with, which may panic as it goes.
-fn drop_panic(panic: Box<dyn Any + Send>) {
-    if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
-        std::mem::forget(again);
     }
 }
 
@@ -102,6 +132,8 @@ pub(crate) enum EndReason {
     ClosedByPeer,
     /// The peer closed in the middle of a request.
     UnexpectedEndOfRequest,
+    /// The peer closed while its request was being answered; nobody was there for the response.
+    ClosedBeforeResponse,
     /// The peer reset the connection, or the socket failed.
     ConnectionReset,
     /// After a response with `Connection: close`.

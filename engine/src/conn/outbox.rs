@@ -33,6 +33,12 @@ pub(super) struct Outbox {
 }
 
 impl Outbox {
+    /// Forgets everything, but for the memory of the queue.
+    pub(super) fn reset(&mut self) {
+        self.queue.clear();
+        *self = Self { queue: std::mem::take(&mut self.queue), ..Self::default() };
+    }
+
     /// Bytes that the kernel has not taken, those of an open send included.
     pub(super) fn bytes(&self) -> usize {
         self.bytes

@@ -3,8 +3,6 @@
 //! Whole requests are served out of the block that the kernel filled. Only what is torn, or must wait for a
 //! send, is copied into an assembly.
 
-use std::task::Waker;
-
 use peregrine_pool::{Key, Lease};
 
 use super::running::Exchange;
@@ -18,21 +16,24 @@ use crate::proto::h1::Machine;
 /// So many bytes wait for something else to end, and are worth to be reserved at once.
 const PARKED_BYTES_MAX: usize = 64 * 1024;
 
-/// The exchange of the request at the beginning of `bytes`, at which serving has stopped, and the length of its head.
+/// The exchange that serving has stopped for, and how many of `bytes`, behind what is served, are used up with it.
 fn begin<S: Service>(
     stop: Stop,
     server: &mut Server<S>,
-    connection: &mut Connection,
+    (key, connection): (Key, &mut Connection),
     machine: &mut Machine,
     bytes: &[u8],
-    (waker, now): (Waker, u64),
+    now: u64,
 ) -> (Box<Exchange>, usize) {
     let head_bytes = machine.head_bytes();
-    if stop == Stop::Drain {
-        return (Exchange::drained(machine.take_body(), now), head_bytes);
+    match stop {
+        Stop::Wait => (server.take_waiting(), 0),
+        Stop::Drain => (Exchange::drained(machine.take_body(), now), head_bytes),
+        _ => {
+            let quota = Quota { left: &mut connection.requests_left, is_expired: now >= connection.expires };
+            (server.begin_exchange((key, &connection.info), quota, machine, bytes), head_bytes)
+        }
     }
-    let quota = Quota { left: &mut connection.requests_left, is_expired: now >= connection.expires };
-    (server.begin_exchange(&connection.info, quota, waker, machine, bytes), head_bytes)
 }
 
 impl<D: Driver, S: Service> Connections<D, S> {
@@ -92,14 +93,16 @@ impl<D: Driver, S: Service> Connections<D, S> {
         debug_assert!(!self.machine.is_started(), "another connection's request is in the machine");
         let bytes = &mut lease[..len];
         let quota = Quota { left: &mut connection.requests_left, is_expired: now >= connection.expires };
-        let served = self.server.serve(&connection.info, quota, &mut self.machine, bytes);
+        let served = self.server.serve((key, &connection.info), quota, &mut self.machine, bytes);
         match served.stop {
             Stop::Served | Stop::Last => drop(lease),
             Stop::Torn | Stop::Full => {
                 self.park(key, &bytes[served.bytes..]);
                 drop(lease);
             }
-            Stop::Stream | Stop::Drain => return self.leave_straight_way(key, served, lease, len),
+            Stop::Stream | Stop::Drain | Stop::Wait => {
+                return self.leave_straight_way(key, served, lease, len);
+            }
         }
         self.after_serving(key, served.outgoing, served.stop);
     }
@@ -107,14 +110,18 @@ impl<D: Driver, S: Service> Connections<D, S> {
     /// Goes on with an exchange that begins in a block.
     #[inline(never)]
     fn leave_straight_way(&mut self, key: Key, served: Served, lease: Lease, len: usize) {
-        let (now, waker) = (self.driver.now().millis, self.task_waker(key));
+        let now = self.driver.now().millis;
         let Some(connection) = self.table.get_mut(key) else { return };
         let bytes = &lease[served.bytes..len];
         let (exchange, head_bytes) =
-            begin(served.stop, &mut self.server, connection, &mut self.machine, bytes, (waker, now));
+            begin(served.stop, &mut self.server, (key, connection), &mut self.machine, bytes, now);
         self.machine.reset();
         self.after_serving(key, served.outgoing, served.stop);
-        self.run_exchange(key, exchange, Some((lease, served.bytes + head_bytes..len)));
+        let rest = Some((lease, served.bytes + head_bytes..len));
+        match served.stop {
+            Stop::Wait => self.run_waiting(key, exchange, rest),
+            _ => self.run_exchange(key, exchange, rest),
+        }
     }
 
     /// What comes to a connection that serves no more. One too many is told so, now that it has asked.
@@ -153,7 +160,7 @@ impl<D: Driver, S: Service> Connections<D, S> {
             }
             _ => {}
         }
-        if stop != Stop::Stream {
+        if !matches!(stop, Stop::Stream | Stop::Wait) {
             self.rearm(key);
         }
     }
@@ -243,11 +250,10 @@ impl<D: Driver, S: Service> Connections<D, S> {
         let Assembly { machine, bytes, .. } = &mut *assembly;
         let quota = Quota { left: &mut connection.requests_left, is_expired: now >= connection.expires };
         let Served { bytes: served, stop, outgoing } =
-            self.server.serve(&connection.info, quota, machine, bytes);
-        let begun = if matches!(stop, Stop::Stream | Stop::Drain) {
-            let waker = self.task_waker(key);
+            self.server.serve((key, &connection.info), quota, machine, bytes);
+        let begun = if matches!(stop, Stop::Stream | Stop::Drain | Stop::Wait) {
             let connection = self.table.get_mut(key).expect("it was there above");
-            let begun = begin(stop, &mut self.server, connection, machine, &bytes[served..], (waker, now));
+            let begun = begin(stop, &mut self.server, (key, connection), machine, &bytes[served..], now);
             machine.reset();
             Some(begun)
         } else {
@@ -265,7 +271,7 @@ impl<D: Driver, S: Service> Connections<D, S> {
         }
         let is_collecting = assembly.machine.is_reading_body();
         let keep = matches!(stop, Stop::Torn | Stop::Full)
-            || (matches!(stop, Stop::Stream | Stop::Drain) && !assembly.bytes.is_empty());
+            || (matches!(stop, Stop::Stream | Stop::Drain | Stop::Wait) && !assembly.bytes.is_empty());
         if keep {
             self.charge(&mut assembly);
             if let Some(connection) = self.table.get_mut(key) {
@@ -276,6 +282,7 @@ impl<D: Driver, S: Service> Connections<D, S> {
         }
         self.after_serving(key, outgoing, stop);
         match begun {
+            Some((exchange, _)) if stop == Stop::Wait => return self.run_waiting(key, exchange, None),
             Some((exchange, _)) => return self.run_exchange(key, exchange, None),
             None if is_too_much && is_collecting && keep => {
                 return self.refuse(key, Rejection::BodiesTooLarge, EndReason::InvalidRequest);

@@ -3,24 +3,23 @@
 //! Owns the handler's task, feeds it what arrives, sends what it has written, and brings the connection to its
 //! next request afterwards: a body that nobody has read is drained. What both sides share is in `exchange`.
 
+use std::future::poll_fn;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
 use peregrine_pool::{Key, Lease};
 
 use super::exchange::Written;
-use super::mailbox::TaskWaker;
-use super::serving::write_rejection;
+use super::serving::{become_panic, told, write_rejection};
 use super::timing::NEVER;
-use super::{
-    Connection, Connections, EndReason, ExchangeError, Phase, Service, Shared, Task, drop_panic, flag,
-};
+use super::{Connection, Connections, EndReason, ExchangeError, Phase, Service, Shared, Task, Work, flag};
 use crate::driver::Driver;
 use crate::proto::h1::{BodyDecoder, ResponseWriter};
 use crate::proto::{Rate, Rejection};
+use crate::runtime::{Owner, Runtime, TaskWaker, TaskWakers, drop_foreign, drop_panic};
 use crate::telemetry;
 
 /// How long the rest of a body that nobody has read may take (Kestrel's `RequestBodyDrainTimeout`).
@@ -36,6 +35,8 @@ pub(super) struct Exchange {
     pub(super) handler: Option<Running>,
     /// When the body must be drained.
     drain_by: u64,
+    /// When the handler must have something to send, after the client has shut down its sending side.
+    half_closed_by: u64,
 }
 
 /// A handler at work.
@@ -45,6 +46,8 @@ pub(super) struct Running {
     task: Option<Task>,
     min_body_rate: Option<Rate>,
     min_response_rate: Option<Rate>,
+    /// It runs to its end even if the client is gone.
+    pub(super) is_detached: bool,
     /// The open send is of what the handler wrote.
     is_sending: bool,
     /// Since when a read waits, and how long reads have waited before.
@@ -64,6 +67,7 @@ impl Running {
             task: Some(task),
             min_body_rate,
             min_response_rate,
+            is_detached: false,
             is_sending: false,
             read_since: None,
             read_millis: 0,
@@ -84,19 +88,31 @@ impl Running {
 }
 
 impl Exchange {
-    pub(super) fn running(body: BodyDecoder, handler: Running) -> Box<Self> {
-        Box::new(Self { body, handler: Some(handler), drain_by: NEVER })
+    pub(super) fn running(body: BodyDecoder, handler: Running) -> Self {
+        Self { body, handler: Some(handler), drain_by: NEVER, half_closed_by: NEVER }
     }
 
     /// A request that is answered already, but for its body.
     pub(super) fn drained(body: BodyDecoder, now: u64) -> Box<Self> {
-        Box::new(Self { body, handler: None, drain_by: now + DRAIN_MILLIS })
+        Box::new(Self { body, handler: None, drain_by: now + DRAIN_MILLIS, half_closed_by: NEVER })
+    }
+
+    /// Takes note that the client sends no more. Whoever waits for its answer may do so for as long as something is
+    /// sent to it, and a little longer: most have closed, and cannot be told from those who read on.
+    pub(super) fn note_half_closed(&mut self, by: u64) {
+        let waits =
+            self.handler.as_ref().is_some_and(|running| running.task.is_some() && !running.is_sending);
+        if !waits || !self.body.is_done() {
+            self.half_closed_by = NEVER;
+        } else if self.half_closed_by == NEVER {
+            self.half_closed_by = by;
+        }
     }
 
     /// When the peer must have sent more.
     pub(super) fn deadline(&self, keep_alive_millis: u64) -> u64 {
         let Some(Running { read_since: Some(since), read_millis, min_body_rate, .. }) = &self.handler else {
-            return self.drain_by;
+            return self.drain_by.min(self.half_closed_by);
         };
         if self.body.is_raw() {
             return NEVER;
@@ -125,21 +141,38 @@ impl<D: Driver, S: Service> Connections<D, S> {
         self.poll(key);
     }
 
-    /// A waker for the task of a connection.
-    pub(super) fn task_waker(&self, key: Key) -> Waker {
-        Waker::from(TaskWaker::new(key, &self.mailbox))
+    /// Takes up an exchange whose task waits, after its first poll. What is in `rest` of `lease` came behind its
+    /// request.
+    pub(super) fn run_waiting(
+        &mut self,
+        key: Key,
+        exchange: Box<Exchange>,
+        rest: Option<(Lease, Range<usize>)>,
+    ) {
+        if let Some(connection) = self.table.get_mut(key) {
+            connection.exchange = Some(exchange);
+        }
+        if let Some((lease, range)) = rest {
+            self.feed(key, lease, range);
+        }
+        self.pump(key);
     }
 
     /// Lets every task go on that has been woken. Returns whether there are more by now.
     pub(super) fn run_woken(&mut self) -> bool {
         let mut woken: Vec<Arc<TaskWaker>> = std::mem::take(&mut self.woken);
-        self.mailbox.take(&mut woken);
+        self.runtime.take_woken(&mut woken);
         for waker in woken.drain(..) {
-            let key = waker.take();
-            self.poll(key);
+            let owner = waker.take();
+            // Before the poll: a waker that nobody else holds can be used again after it.
+            drop(waker);
+            match owner {
+                Owner::Connection(key) => self.poll(key),
+                Owner::Worker(key) => self.runtime.poll_task(key),
+            }
         }
         self.woken = woken;
-        self.mailbox.has_woken()
+        self.runtime.has_woken()
     }
 
     fn handler(&mut self, key: Key) -> Option<&mut Running> {
@@ -150,39 +183,51 @@ impl<D: Driver, S: Service> Connections<D, S> {
     fn poll(&mut self, key: Key) {
         let Some(running) = self.handler(key) else { return self.pump(key) };
         let shared = Rc::clone(&running.shared);
-        if let Some(mut task) = running.task.take() {
+        let wakers = shared.wakers.take();
+        if let Some(mut task) = running.task.take()
+            && let Some(wakers) = wakers
+        {
             shared.is_polled.set(true);
-            let mut context = Context::from_waker(&shared.waker);
-            let polled = catch_unwind(AssertUnwindSafe(|| task.as_mut().poll(&mut context)));
+            let (polled, detaches) = self.runtime.poll(|| {
+                let mut context = Context::from_waker(&wakers.waker);
+                catch_unwind(AssertUnwindSafe(|| Work::poll(task.as_mut(), &mut context)))
+            });
+            shared.wakers.replace(Some(wakers));
             let outcome = match polled {
                 Ok(Poll::Pending) => {
                     if let Some(running) = self.handler(key) {
                         running.task = Some(task);
+                        running.is_detached |= detaches;
                     }
-                    None
+                    shared.is_polled.set(false);
+                    drop(shared);
+                    return self.pump(key);
                 }
-                Ok(Poll::Ready(outcome)) => {
-                    drop_task(task);
-                    Some(outcome.map_err(Some))
-                }
+                Ok(Poll::Ready(outcome)) => outcome.map_err(Some),
                 Err(panic) => {
                     drop_panic(panic);
-                    drop_task(task);
                     self.server.counters.panics += 1;
-                    Some(Err(None))
+                    Err(None)
                 }
             };
+            self.complete(key, &shared, &outcome, &mut task);
+            drop_foreign(task);
             shared.is_polled.set(false);
-            if let Some(outcome) = outcome {
-                self.complete(key, &shared, &outcome);
-            }
         }
+        // So that its place can be used again, should the exchange be over.
+        drop(shared);
         self.pump(key);
     }
 
     /// The handler has ended: its response must be whole, or never be taken for that. `Err(None)` is a panic, of
     /// which its hook has told.
-    fn complete(&mut self, key: Key, shared: &Rc<Shared>, outcome: &Result<(), Option<String>>) {
+    fn complete(
+        &mut self,
+        key: Key,
+        shared: &Rc<Shared>,
+        outcome: &Result<(), Option<String>>,
+        task: &mut Task,
+    ) {
         shared.discard();
         let (is_open, is_whole, failure, rejection, misuse) = {
             let state = shared.state.borrow();
@@ -215,6 +260,9 @@ impl<D: Driver, S: Service> Connections<D, S> {
                 }
             });
         }
+        if is_open && outcome.is_ok() && task.has_response() {
+            return self.answer_by_task(key, shared, task);
+        }
         let told = match (outcome, misuse) {
             (Err(error), _) => error.clone(),
             (Ok(()), Some(misuse)) => Some(misuse.to_string()),
@@ -234,6 +282,31 @@ impl<D: Driver, S: Service> Connections<D, S> {
             });
         } else if !is_whole || (!shared.is_settled() && shared.finish().is_err()) {
             self.end(key, EndReason::ErrorAfterStartingResponse);
+        }
+    }
+
+    /// Sends the response that a handler has left to be written.
+    fn answer_by_task(&mut self, key: Key, shared: &Shared, task: &mut Task) {
+        let panics = &mut self.server.counters.panics;
+        let mut telling = None;
+        let answered = shared.respond(|response| {
+            let written = catch_unwind(AssertUnwindSafe(|| task.as_mut().respond(response)));
+            if let Err(panic) = written {
+                drop_panic(panic);
+                *panics += 1;
+                become_panic(response);
+            }
+            if response.has_told() {
+                telling = told(response);
+            }
+        });
+        if let Some((did, why)) = telling {
+            telemetry::handler_failed(&shared.path(), &did, why);
+        }
+        match answered {
+            // What cannot be sent has become a 500.
+            Ok(()) | Err(ExchangeError::Field(_)) => {}
+            Err(_) => self.end(key, EndReason::OutOfMemory),
         }
     }
 
@@ -281,7 +354,10 @@ impl<D: Driver, S: Service> Connections<D, S> {
                         connection.stall_by = stall_by;
                     }
                 }
-                None if is_over => return self.exchange_over(key),
+                None if is_over => {
+                    drop(shared);
+                    return self.exchange_over(key);
+                }
                 None => {}
             }
         }
@@ -494,6 +570,7 @@ impl<D: Driver, S: Service> Connections<D, S> {
             return self.end_of_body(key);
         }
         if exchange.body.is_done() {
+            self.rearm(key);
             return;
         }
         match &exchange.handler {
@@ -516,7 +593,9 @@ impl<D: Driver, S: Service> Connections<D, S> {
         if exchange.deadline(keep_alive) > now {
             return false;
         }
-        if exchange.handler.is_some() {
+        if exchange.half_closed_by <= now {
+            self.end(key, EndReason::ClosedBeforeResponse);
+        } else if exchange.handler.is_some() {
             self.refuse_body(key, Rejection::BodyTimeout);
         } else {
             self.close_after_send(key, EndReason::BodyDrainTimeout);
@@ -547,7 +626,9 @@ impl<D: Driver, S: Service> Connections<D, S> {
         let Some(Running { shared, .. }) = exchange.handler.take() else { return };
         let (is_raw, closes) = (shared.is_raw(), shared.closes());
         let is_refused = shared.state.borrow().rejection.is_some();
+        let is_upgraded = shared.is_upgraded.get();
         shared.part();
+        self.server.close_shared(shared);
         let closing = match connection.requests_left {
             _ if is_raw => Some(EndReason::UpgradedClosed),
             _ if is_refused => Some(connection.reason),
@@ -557,7 +638,7 @@ impl<D: Driver, S: Service> Connections<D, S> {
             _ if now >= connection.expires => Some(EndReason::LifetimeReached),
             _ => Some(EndReason::ClosedAfterResponse),
         };
-        if shared.is_upgraded.get() {
+        if is_upgraded {
             connection.flags |= flag::UPGRADED;
         }
         if let Some(reason) = closing {
@@ -579,11 +660,15 @@ impl<D: Driver, S: Service> Connections<D, S> {
     fn after_exchange(&mut self, key: Key) {
         let now = self.driver.now().millis;
         let Some(connection) = self.table.get_mut(key) else { return };
-        connection.exchange = None;
+        let exchange = connection.exchange.take();
         if let Some(assembly) = &mut connection.assembly {
             assembly.since = now;
         }
-        if connection.has(flag::BULK) {
+        let is_bulk = connection.has(flag::BULK);
+        if let Some(exchange) = exchange {
+            self.server.spare_exchanges.give(exchange);
+        }
+        if is_bulk {
             self.set_bulk(key, false);
         }
         let Some(connection) = self.table.get(key) else { return };
@@ -597,9 +682,9 @@ impl<D: Driver, S: Service> Connections<D, S> {
         }
     }
 
-    /// Takes the exchange from a connection that ends, and drops its handler, which is told by that. Returns
-    /// whether a part of a response was out, so that the end must not look like its end.
-    pub(super) fn drop_exchange(connection: &mut Connection) -> bool {
+    /// Takes the exchange from a connection that ends, and drops its handler, which is told by that, or lets it run
+    /// on alone. Returns whether a part of a response was out, so that the end must not look like its end.
+    pub(super) fn drop_exchange(runtime: &Rc<Runtime>, connection: &mut Connection) -> bool {
         let exchange = connection.exchange.take();
         let Some(running) = exchange.and_then(|exchange| exchange.handler) else { return false };
         if running.shared.is_upgraded.get() {
@@ -607,22 +692,28 @@ impl<D: Driver, S: Service> Connections<D, S> {
         }
         let is_torn = running.shared.is_torn();
         running.shared.part();
-        if let Some(task) = running.task {
-            drop_task(task);
+        let wakers = running.shared.wakers.take();
+        match running.task {
+            Some(task) if running.is_detached => run_on(runtime, task, wakers),
+            Some(task) => drop_foreign(task),
+            None => {}
         }
         is_torn
     }
 }
 
+/// Lets a task go on whose connection is gone.
+fn run_on(runtime: &Rc<Runtime>, mut task: Task, wakers: Option<TaskWakers>) {
+    let rest = async move {
+        // What it answers, and whether it fails, is told to nobody.
+        let _ = poll_fn(|context| Work::poll(task.as_mut(), context)).await;
+    };
+    let rest = runtime.slots.place(rest, |rest| rest as &mut dyn Future<Output = ()>);
+    runtime.adopt(rest, wakers, true);
+}
+
 impl Exchange {
     fn is_refused(&self) -> bool {
         self.handler.as_ref().is_some_and(|running| running.shared.state.borrow().rejection.is_some())
-    }
-}
-
-/// Drops a task. What it holds may panic as it goes, which must not take the worker along.
-fn drop_task(task: Task) {
-    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(task))) {
-        drop_panic(panic);
     }
 }

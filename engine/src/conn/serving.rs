@@ -5,16 +5,17 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
-use std::task::Waker;
+use std::task::{Context, Poll};
 
 use peregrine_parser::TargetForm;
-use peregrine_pool::{Blocks, Lease, Payload};
+use peregrine_pool::{Blocks, Key, Lease, Payload, Spare};
 
 use super::exchange::{CONTINUE, Common, Opening};
 use super::running::{Exchange, Running};
-use super::{Admission, ConnectionInfo, Counters, EndReason, Service, Shared, Streaming, drop_panic};
-use crate::proto::h1::{Machine, Preamble, Progress, ResponseWriter, Terms};
+use super::{Admission, Called, ConnectionInfo, Counters, EndReason, Service, Shared, Streaming, Task, Work};
+use crate::proto::h1::{BodyDecoder, Machine, Preamble, Progress, ResponseWriter, Terms};
 use crate::proto::{Rejection, RequestParts};
+use crate::runtime::{Owner, Runtime, TaskWakers, drop_foreign, drop_panic};
 use crate::telemetry;
 
 /// A response begins in a block only if this many bytes are left: almost all heads and small bodies fit.
@@ -67,6 +68,8 @@ pub(super) enum Stop {
     Full,
     /// The rest begins with a request that is answered in a task: [`Server::begin_exchange`].
     Stream,
+    /// The last request served is answered by a task that waits: [`Server::take_waiting`]. The rest is behind it.
+    Wait,
     /// The rest begins with a request that is answered, but for its body, which is to be drained.
     Drain,
     /// The connection ends.
@@ -88,6 +91,12 @@ pub(super) struct Server<S> {
     pub(super) common: Rc<Common>,
     pub(super) counters: Counters,
     pub(super) log_rejections: bool,
+    pub(super) runtime: Rc<Runtime>,
+    /// What serving has stopped for with [`Stop::Wait`].
+    pub(super) waiting: Option<Box<Exchange>>,
+    /// Places of exchanges that are over, for the next ones.
+    pub(super) spare_shared: Spare<Rc<Shared>>,
+    pub(super) spare_exchanges: Spare<Box<Exchange>>,
 }
 
 /// What becomes of a body.
@@ -105,6 +114,8 @@ enum Answered {
     Yes,
     /// The answer is to be streamed.
     Streams,
+    /// By a task that waits.
+    Waits,
     NoMemory,
 }
 
@@ -125,20 +136,20 @@ impl<S: Service> Server<S> {
     #[inline]
     pub(super) fn serve(
         &mut self,
-        info: &ConnectionInfo,
+        (key, info): (Key, &ConnectionInfo),
         quota: Quota<'_>,
         machine: &mut Machine,
         bytes: &mut [u8],
     ) -> Served {
         let mut outgoing = Outgoing::default();
-        let (bytes, stop) = self.serve_into(&mut outgoing, info, quota, machine, bytes);
+        let (bytes, stop) = self.serve_into(&mut outgoing, (key, info), quota, machine, bytes);
         Served { bytes, stop, outgoing }
     }
 
     fn serve_into(
         &mut self,
         outgoing: &mut Outgoing,
-        info: &ConnectionInfo,
+        (key, info): (Key, &ConnectionInfo),
         mut quota: Quota<'_>,
         machine: &mut Machine,
         bytes: &mut [u8],
@@ -162,10 +173,14 @@ impl<S: Service> Server<S> {
                 },
                 Err(rejection) => return self.stop_refused(outgoing, machine, rejection, rest),
             };
-            match self.answer(outgoing, info, &mut quota, machine, &rest[..consumed]) {
+            match self.answer(outgoing, (key, info), &mut quota, machine, &rest[..consumed]) {
                 Answered::Yes if is_drained && outgoing.last.is_none() => return (served, Stop::Drain),
                 Answered::Yes => {}
                 Answered::Streams => return (served, Stop::Stream),
+                Answered::Waits => {
+                    machine.reset();
+                    return (served + consumed, Stop::Wait);
+                }
                 Answered::NoMemory => {
                     machine.reset();
                     return (bytes.len(), Stop::Last);
@@ -238,7 +253,7 @@ impl<S: Service> Server<S> {
     fn answer(
         &mut self,
         outgoing: &mut Outgoing,
-        info: &ConnectionInfo,
+        (key, info): (Key, &ConnectionInfo),
         quota: &mut Quota<'_>,
         machine: &Machine,
         bytes: &[u8],
@@ -254,23 +269,38 @@ impl<S: Service> Server<S> {
         let service = &mut self.service;
         let called = catch_unwind(AssertUnwindSafe(|| service.call(&request, info, &mut response)));
         match called {
-            Ok(true) => {}
-            Ok(false) => {
+            Ok(Called::Answered) => {}
+            Ok(Called::Begun(task)) => {
+                let first = Waiting { runtime: &self.runtime, key, path: request.path };
+                match first.poll(task, &mut response, &mut self.counters) {
+                    None => {}
+                    Some((task, wakers, is_detached)) => {
+                        let opening = Opening::whole(terms, request.path);
+                        let shared = self.open_shared(info, wakers, opening);
+                        let mut running = Running::new(shared, task, None, None);
+                        running.is_detached = is_detached;
+                        self.counters.requests += 1;
+                        self.waiting = Some(self.exchange(BodyDecoder::default(), running));
+                        return Answered::Waits;
+                    }
+                }
+            }
+            Ok(Called::Streams) => {
                 *quota.left = quota.left.wrapping_add(1);
                 return Answered::Streams;
             }
             Err(panic) => {
                 drop_panic(panic);
-                response.reset();
-                response.set_status(500).expect("a final status");
-                response.close();
                 self.counters.panics += 1;
+                become_panic(&mut response);
             }
         }
         self.counters.requests += 1;
         let finished = response.finish();
-        if let Some(failure) = response.failure() {
-            telemetry::handler_failed(request.path, "answered 500", failure);
+        if response.has_told()
+            && let Some((did, why)) = told(&mut response)
+        {
+            telemetry::handler_failed(request.path, &did, why);
         }
         if finished.has_payload {
             outgoing.payload = response.take_payload();
@@ -282,13 +312,48 @@ impl<S: Service> Server<S> {
         Answered::Yes
     }
 
-    /// Begins to answer the request that the machine has stopped at, in a task that `waker` wakes.
+    /// A place for an exchange.
+    fn open_shared(&mut self, info: &ConnectionInfo, wakers: TaskWakers, opening: Opening<'_>) -> Rc<Shared> {
+        let common = &self.common;
+        let mut shared = self.spare_shared.take_or(|| Rc::new(Shared::new(Rc::clone(common))));
+        let place = Rc::get_mut(&mut shared).expect("kept only when nobody else had it");
+        place.begin(info.share(), wakers, opening);
+        shared
+    }
+
+    /// The exchange is over: its place is kept for another, unless something of the handler's lives on.
+    pub(super) fn close_shared(&mut self, mut shared: Rc<Shared>) {
+        let wakers = shared.wakers.take();
+        if let Some(wakers) = wakers {
+            self.runtime.give_waker(wakers);
+        }
+        if Rc::get_mut(&mut shared).is_some() {
+            self.spare_shared.give(shared);
+        }
+    }
+
+    fn exchange(&mut self, body: BodyDecoder, running: Running) -> Box<Exchange> {
+        let exchange = Exchange::running(body, running);
+        match self.spare_exchanges.take() {
+            Some(mut place) => {
+                *place = exchange;
+                place
+            }
+            None => Box::new(exchange),
+        }
+    }
+
+    /// The exchange that serving has stopped for.
+    pub(super) fn take_waiting(&mut self) -> Box<Exchange> {
+        self.waiting.take().expect("what serving has stopped for")
+    }
+
+    /// Begins to answer the request that the machine has stopped at, in a task of the connection `key`.
     #[inline(never)]
     pub(super) fn begin_exchange(
         &mut self,
-        info: &ConnectionInfo,
+        (key, info): (Key, &ConnectionInfo),
         mut quota: Quota<'_>,
-        waker: Waker,
         machine: &mut Machine,
         bytes: &[u8],
     ) -> Box<Exchange> {
@@ -303,23 +368,24 @@ impl<S: Service> Server<S> {
             upgrades: if request.may_upgrade { upgrades(&request) } else { Vec::new() },
             is_connect: request.form == TargetForm::Authority,
             may_connect: request.form == TargetForm::Authority && request.may_tunnel,
-            path: request.path.to_vec(),
+            path: request.path,
         };
-        let shared = Shared::new(info.share(), Rc::clone(&self.common), waker, opening);
+        let wakers = self.runtime.waker(Owner::Connection(key));
+        let shared = self.open_shared(info, wakers, opening);
         let service = &mut self.service;
         let handed = Rc::clone(&shared);
         let called = catch_unwind(AssertUnwindSafe(|| service.stream(&request, handed)));
         let Streaming { task, min_response_rate } = called.unwrap_or_else(|panic| {
             drop_panic(panic);
             self.counters.panics += 1;
-            Streaming::failed()
+            Streaming::failed(&self.runtime.slots)
         });
         let (_, min_body_rate) = machine.body_progress();
         let is_complete = !machine.is_reading_body();
         let running = Running::new(shared, task, min_body_rate, min_response_rate);
         let body = machine.take_body();
         debug_assert_eq!(body.is_done(), is_complete, "another request's body");
-        Exchange::running(body, running)
+        self.exchange(body, running)
     }
 
     /// Counts a refusal, and tells of it if that is wanted. `bytes` are the peer's.
@@ -355,6 +421,66 @@ impl<S: Service> Server<S> {
             outgoing.payload = payload;
         }
     }
+}
+
+/// A task at its first poll, whose response may yet be one of the batch.
+struct Waiting<'a> {
+    runtime: &'a Rc<Runtime>,
+    key: Key,
+    path: &'a [u8],
+}
+
+impl Waiting<'_> {
+    /// Polls it for the first time. If it is ready its response is written; otherwise it comes back, with what wakes
+    /// it and whether it has asked to outlive its client.
+    #[inline]
+    fn poll(
+        self,
+        mut task: Task,
+        response: &mut ResponseWriter<'_>,
+        counters: &mut Counters,
+    ) -> Option<(Task, TaskWakers, bool)> {
+        let wakers = self.runtime.waker(Owner::Connection(self.key));
+        let (polled, is_detached) = self.runtime.poll(|| {
+            catch_unwind(AssertUnwindSafe(|| {
+                let polled = Work::poll(task.as_mut(), &mut Context::from_waker(&wakers.waker));
+                if polled.is_ready() {
+                    task.as_mut().respond(response);
+                }
+                polled
+            }))
+        });
+        match polled {
+            Ok(Poll::Pending) => return Some((task, wakers, is_detached)),
+            Ok(Poll::Ready(Ok(()))) => {}
+            Ok(Poll::Ready(Err(told))) => telemetry::handler_failed(self.path, "failed", told),
+            Err(panic) => {
+                drop_panic(panic);
+                counters.panics += 1;
+                become_panic(response);
+            }
+        }
+        drop_foreign(task);
+        self.runtime.give_waker(wakers);
+        None
+    }
+}
+
+/// The answer of a handler that has panicked.
+#[cold]
+pub(super) fn become_panic(response: &mut ResponseWriter<'_>) {
+    response.reset();
+    response.set_status(500).expect("a final status");
+    response.close();
+}
+
+/// What the log is to be told of a finished response: what happened, and why.
+#[cold]
+pub(super) fn told(response: &mut ResponseWriter<'_>) -> Option<(String, String)> {
+    if let Some(failure) = response.failure() {
+        return Some(("answered 500".to_owned(), failure.to_string()));
+    }
+    response.take_told().map(|told| (format!("answered {}", response.status()), told))
 }
 
 /// The protocols that the client would rather speak.

@@ -7,10 +7,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use peregrine_parser::Simd;
-use peregrine_pool::{Blocks, Key, Slab, Spare};
+use peregrine_pool::{Blocks, Key, Slab, Slots, Spare};
 
 use super::exchange::Common;
-use super::mailbox::{Mailbox, TaskWaker};
 use super::serving::Server;
 use super::{
     Assemblies, Connection, Counters, EndReason, Gate, Phase, SPARES_KEPT, SPARES_MAX, Service, flag,
@@ -19,6 +18,7 @@ use crate::driver::timer::{TimerLink, Timers, Wheel};
 use crate::driver::{Driver, Errno, Event, Fd};
 use crate::proto::h1::{Machine, MachineLimits, Preamble};
 use crate::proto::{Rate, Rejection};
+use crate::runtime::{Runtime, TaskWaker};
 use crate::sys::memory;
 use crate::sys::wake::Waker as Bell;
 
@@ -28,6 +28,8 @@ pub(crate) struct Settings {
     pub(crate) machine: MachineLimits,
     pub(crate) keep_alive_millis: u64,
     pub(crate) request_headers_millis: u64,
+    /// How long a handler may go on whose client sends no more and is sent nothing.
+    pub(crate) half_closed_millis: u64,
     pub(crate) min_response_rate: Option<Rate>,
     /// Bytes that may wait to be read, or to be sent, before the other side has to wait.
     pub(crate) max_request_buffer: usize,
@@ -43,6 +45,8 @@ pub(crate) struct Settings {
     pub(crate) bell: Bell,
     /// Tell of every request that is refused.
     pub(crate) log_rejections: bool,
+    /// Tell clients in detail why a handler has failed.
+    pub(crate) shows_details: bool,
     pub(crate) server_field: bool,
     /// The block that responses are written into.
     pub(crate) send_blocks: Blocks,
@@ -99,8 +103,9 @@ pub(crate) struct Connections<D, S> {
     pub(super) scarce_until: u64,
     /// Who waits for a receive block, the longest first.
     pub(super) starved: VecDeque<Key>,
-    pub(super) mailbox: Arc<Mailbox>,
-    /// Empty, for the next look into the mailbox.
+    /// What tasks run on.
+    pub(crate) runtime: Rc<Runtime>,
+    /// Empty, for the next look at what is woken.
     pub(super) woken: Vec<Arc<TaskWaker>>,
     /// Bytes of memory that assemblies take.
     pub(super) assembled: usize,
@@ -116,9 +121,15 @@ pub(crate) struct Connections<D, S> {
 }
 
 impl<D: Driver, S: Service> Connections<D, S> {
-    pub(crate) fn new(driver: D, service: S, simd: Simd, settings: Settings) -> Self {
+    pub(crate) fn new(driver: D, service: impl FnOnce(Slots) -> S, simd: Simd, settings: Settings) -> Self {
         let now = driver.now();
-        let preamble = || Preamble::new(settings.server_field, now.unix_seconds);
+        let preamble = || {
+            let mut preamble = Preamble::new(settings.server_field, now.unix_seconds);
+            preamble.shows_details = settings.shows_details;
+            preamble
+        };
+        let runtime = Runtime::enter(settings.bell.clone(), now.millis, driver.is_simulated());
+        let service = service(runtime.slots.clone());
         let common = Common {
             preamble: RefCell::new(preamble()),
             blocks: settings.send_blocks.clone(),
@@ -135,8 +146,12 @@ impl<D: Driver, S: Service> Connections<D, S> {
                 common: Rc::new(common),
                 counters: Counters::default(),
                 log_rejections: settings.log_rejections,
+                runtime: Rc::clone(&runtime),
+                waiting: None,
+                spare_shared: Spare::new(SPARES_MAX),
+                spare_exchanges: Spare::new(SPARES_MAX),
             },
-            mailbox: Mailbox::new(settings.bell.clone()),
+            runtime,
             woken: Vec::new(),
             assembled: 0,
             peak_assembled: 0,
@@ -173,11 +188,7 @@ impl<D: Driver, S: Service> Connections<D, S> {
     pub(crate) fn turn(&mut self, until: Option<u64>) -> io::Result<()> {
         self.revive_starved();
         let until = if self.run_woken() { Some(0) } else { until };
-        let due = self.wheel.next_due();
-        let until = match (until, due) {
-            (Some(until), Some(due)) => Some(until.min(due)),
-            (until, due) => until.or(due),
-        };
+        let until = [until, self.wheel.next_due(), self.runtime.next_due()].into_iter().flatten().min();
         // Blocks may come back without an event that tells of it.
         let retry = (!self.starved.is_empty()).then(|| {
             let rest = if self.driver.has_receive_blocks() { 0 } else { STARVED_MILLIS };
@@ -191,6 +202,7 @@ impl<D: Driver, S: Service> Connections<D, S> {
         let seconds = self.driver.now().unix_seconds;
         self.server.preamble.refresh(seconds);
         self.server.common.preamble.borrow_mut().refresh(seconds);
+        self.runtime.advance(self.driver.now().millis);
         Ok(())
     }
 
@@ -339,7 +351,11 @@ impl<D: Driver, S: Service> Connections<D, S> {
         self.table.trim();
         self.driver.trim();
         let is_empty = self.table.is_empty();
-        self.spares.trim(if is_empty { 0 } else { SPARES_KEPT });
+        let kept = if is_empty { 0 } else { SPARES_KEPT };
+        self.spares.trim(kept);
+        self.server.spare_shared.trim(kept);
+        self.server.spare_exchanges.trim(kept);
+        self.runtime.trim();
         let blocks = &self.server.common.blocks;
         blocks.trim(if is_empty { 0 } else { SPARE_SEND_BLOCKS });
         self.mapped_after_trim = blocks.stats().mapped_blocks;

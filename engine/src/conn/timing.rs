@@ -67,9 +67,16 @@ impl<D: Driver, S: Service> Connections<D, S> {
     /// Sets the deadline that fits what the connection waits for.
     pub(super) fn rearm(&mut self, key: Key) {
         let now = self.driver.now().millis;
+        let half_closed_by = now.saturating_add(self.settings.half_closed_millis);
         let Some(connection) = self.table.get_mut(key) else { return };
-        if let Some(running) = connection.exchange.as_mut().and_then(|exchange| exchange.handler.as_mut()) {
-            running.tick(now);
+        let is_half_closed = connection.has(flag::EOF);
+        if let Some(exchange) = &mut connection.exchange {
+            if is_half_closed {
+                exchange.note_half_closed(half_closed_by);
+            }
+            if let Some(running) = &mut exchange.handler {
+                running.tick(now);
+            }
         }
         let Some(connection) = self.table.get(key) else { return };
         if connection.phase == Phase::Open {

@@ -93,10 +93,10 @@ impl<D: Driver, S: Service> Connections<D, S> {
         if connection.has(flag::SENDING) || connection.phase != Phase::Open {
             return;
         }
-        if connection.has(flag::EOF) {
-            self.end_of_input(key);
-        } else if connection.exchange.is_some() {
+        if connection.exchange.is_some() {
             // It goes on by itself.
+        } else if connection.has(flag::EOF) {
+            self.end_of_input(key);
         } else if self.server.common.draining.get() && !connection.has_begun() {
             // Its last response was written before the drain began, and does not say that it was the last.
             self.close(key, EndReason::ShuttingDown);

@@ -169,6 +169,11 @@ pub(crate) trait Driver {
         false
     }
 
+    /// Whether its clocks are not the system's.
+    fn is_simulated(&self) -> bool {
+        false
+    }
+
     /// Gives memory back that an earlier peak has left. For quiet moments.
     fn trim(&mut self);
 

@@ -337,6 +337,10 @@ impl Driver for Sim {
         self.state.borrow().faults.missed_ends
     }
 
+    fn is_simulated(&self) -> bool {
+        true
+    }
+
     fn trim(&mut self) {}
 
     fn abandon(&mut self, _socket: Fd) {}

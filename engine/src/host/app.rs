@@ -1,14 +1,16 @@
 //! The application as its author builds it: options, routes, and the start.
 
+use std::any::Any;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use super::error::{Result, StartError};
 use super::options::Options;
 use super::server::{self, Server};
 use crate::app::{
-    Answer, Handler, Methods, Route, RouteError, RouteLimits, Router, Routes, StreamingHandler, streaming,
+    Blueprint, Endpoint, Handler, MakeState, Methods, Route, RouteError, RouteLimits, Router, Routes,
 };
-use crate::http::{Exchange, Method, Outcome};
+use crate::http::{Error, Method, Need, Needs, WorkerInfo};
 
 /// An application: routes, and the server that they run on.
 ///
@@ -32,9 +34,11 @@ pub struct App {
     #[cfg(feature = "cli")]
     flags: Option<super::Flags>,
     routes: Vec<Route>,
-    fallback: Option<Handler>,
-    connect: Option<StreamingHandler>,
+    fallback: Option<Endpoint>,
+    connect: Option<Endpoint>,
     limits: Vec<(String, ChangeLimits)>,
+    states: Vec<(Need, MakeState)>,
+    shared: Vec<(Need, Arc<dyn Any + Send + Sync>)>,
 }
 
 /// What [`App::limits_for`] was told.
@@ -78,8 +82,9 @@ impl App {
         self
     }
 
-    fn route(&mut self, methods: Methods, template: &str, handler: Handler) -> &mut Self {
-        self.routes.push(Route { methods, template: template.to_owned(), answer: Answer::Whole(handler) });
+    fn route<M>(&mut self, methods: Methods, template: &str, handler: impl Handler<M>) -> &mut Self {
+        let endpoint = handler.endpoint();
+        self.routes.push(Route { methods, template: template.to_owned(), endpoint });
         self
     }
 
@@ -89,94 +94,98 @@ impl App {
     /// Paths are case-sensitive, and `/users/` is another path than `/users`. Neither `{id}` nor `{*rest}`
     /// matches nothing: `/files/{*rest}` does not match `/files/`. A path that has routes, but none for the
     /// method, is answered with 405 and `Allow`.
-    pub fn get(&mut self, template: &str, handler: Handler) -> &mut Self {
+    pub fn get<M>(&mut self, template: &str, handler: impl Handler<M>) -> &mut Self {
         self.route(Methods::One(Method::Get), template, handler)
     }
 
     /// Answers POST; templates as in [`get`](Self::get).
-    pub fn post(&mut self, template: &str, handler: Handler) -> &mut Self {
+    pub fn post<M>(&mut self, template: &str, handler: impl Handler<M>) -> &mut Self {
         self.route(Methods::One(Method::Post), template, handler)
     }
 
     /// Answers PUT; templates as in [`get`](Self::get).
-    pub fn put(&mut self, template: &str, handler: Handler) -> &mut Self {
+    pub fn put<M>(&mut self, template: &str, handler: impl Handler<M>) -> &mut Self {
         self.route(Methods::One(Method::Put), template, handler)
     }
 
     /// Answers PATCH; templates as in [`get`](Self::get).
-    pub fn patch(&mut self, template: &str, handler: Handler) -> &mut Self {
+    pub fn patch<M>(&mut self, template: &str, handler: impl Handler<M>) -> &mut Self {
         self.route(Methods::One(Method::Patch), template, handler)
     }
 
     /// Answers DELETE; templates as in [`get`](Self::get).
-    pub fn delete(&mut self, template: &str, handler: Handler) -> &mut Self {
+    pub fn delete<M>(&mut self, template: &str, handler: impl Handler<M>) -> &mut Self {
         self.route(Methods::One(Method::Delete), template, handler)
     }
 
     /// Answers HEAD in another way than by GET's head; templates as in [`get`](Self::get).
-    pub fn head(&mut self, template: &str, handler: Handler) -> &mut Self {
+    pub fn head<M>(&mut self, template: &str, handler: impl Handler<M>) -> &mut Self {
         self.route(Methods::One(Method::Head), template, handler)
     }
 
     /// Answers OPTIONS in another way than with `Allow`; templates as in [`get`](Self::get).
-    pub fn options(&mut self, template: &str, handler: Handler) -> &mut Self {
+    pub fn options<M>(&mut self, template: &str, handler: impl Handler<M>) -> &mut Self {
         self.route(Methods::One(Method::Options), template, handler)
     }
 
     /// Answers every method that has no handler of its own; templates as in [`get`](Self::get).
-    pub fn any(&mut self, template: &str, handler: Handler) -> &mut Self {
+    pub fn any<M>(&mut self, template: &str, handler: impl Handler<M>) -> &mut Self {
         self.route(Methods::Any, template, handler)
     }
 
     /// Answers what no template matches, instead of 404. It does not get the requests whose path matches but
     /// whose method does not: these are answered with 405.
-    pub fn fallback(&mut self, handler: Handler) -> &mut Self {
-        self.fallback = Some(handler);
+    pub fn fallback<M>(&mut self, handler: impl Handler<M>) -> &mut Self {
+        self.fallback = Some(handler.endpoint());
         self
     }
 
-    /// Answers `method` by a handler that streams: see [`Exchange`]. Templates as in [`get`](Self::get); a handler
-    /// of GET answers HEAD too, with whatever it writes swallowed.
-    ///
-    /// ```
-    /// use peregrine::{App, Exchange, ExchangeError, Method};
-    ///
-    /// async fn numbers(mut exchange: Exchange) -> Result<(), ExchangeError> {
-    ///     let mut stream = exchange.start(|head| {
-    ///         head.field("Content-Type", "text/plain");
-    ///     })?;
-    ///     for number in 0..1_000_000 {
-    ///         stream.write(format!("{number}\n").as_bytes()).await?;
-    ///     }
-    ///     stream.finish()
-    /// }
-    ///
-    /// let mut app = App::new();
-    /// app.stream(Method::Get, "/numbers", numbers);
-    /// ```
+    /// Answers `method`; templates as in [`get`](Self::get).
     ///
     /// # Panics
     /// `method` is [`Method::Other`], [`Method::Trace`] or [`Method::Connect`], which routes cannot name.
-    pub fn stream<H, F>(&mut self, method: Method, template: &str, handler: H) -> &mut Self
-    where
-        H: Fn(Exchange) -> F + Send + Sync + 'static,
-        F: Future<Output: Outcome> + 'static,
-    {
+    pub fn on<M>(&mut self, method: Method, template: &str, handler: impl Handler<M>) -> &mut Self {
         let named = !matches!(method, Method::Other | Method::Trace | Method::Connect);
         assert!(named, "no route can name the method {method:?}; for CONNECT there is App::connect");
-        let answer = Answer::Streaming(streaming(handler));
-        self.routes.push(Route { methods: Methods::One(method), template: template.to_owned(), answer });
+        self.route(Methods::One(method), template, handler)
+    }
+
+    /// Answers CONNECT, whose target is a host and a port instead of a path: see
+    /// [`Exchange::accept_connect`](crate::Exchange::accept_connect). Without such a handler CONNECT is answered with
+    /// 404.
+    ///
+    /// # Panics
+    /// `handler` takes no [`Exchange`](crate::Exchange): no other makes a tunnel, which a success would promise.
+    pub fn connect<M>(&mut self, handler: impl Handler<M>) -> &mut Self {
+        let endpoint = handler.endpoint();
+        assert!(endpoint.streams(), "a handler of CONNECT takes an Exchange");
+        self.connect = Some(endpoint);
         self
     }
 
-    /// Answers CONNECT, whose target is a host and a port instead of a path: see [`Exchange::accept_connect`].
-    /// Without such a handler CONNECT is answered with 404.
-    pub fn connect<H, F>(&mut self, handler: H) -> &mut Self
-    where
-        H: Fn(Exchange) -> F + Send + Sync + 'static,
-        F: Future<Output: Outcome> + 'static,
-    {
-        self.connect = Some(streaming(handler));
+    /// Makes state for the handlers of each worker, once, when the worker starts and on its own thread: what `make`
+    /// returns needs no lock and need not be `Send`. Handlers take it as [`State`](crate::State). A panic of `make`
+    /// keeps the server from starting.
+    ///
+    /// ```
+    /// use std::cell::RefCell;
+    /// use std::collections::HashMap;
+    ///
+    /// let mut app = peregrine::App::new();
+    /// app.state(|_worker| RefCell::new(HashMap::<u64, String>::new()));
+    /// ```
+    pub fn state<T: 'static>(
+        &mut self,
+        make: impl Fn(&WorkerInfo) -> T + Send + Sync + 'static,
+    ) -> &mut Self {
+        let make: MakeState = Arc::new(move |worker| Rc::new(make(worker)));
+        self.states.push((need(Needs::state::<T>), make));
+        self
+    }
+
+    /// Gives all workers a value to share, which handlers take as [`Shared`](crate::Shared).
+    pub fn shared<T: Send + Sync + 'static>(&mut self, value: Arc<T>) -> &mut Self {
+        self.shared.push((need(Needs::shared::<T>), value));
         self
     }
 
@@ -185,7 +194,7 @@ impl App {
     ///
     /// ```
     /// let mut app = peregrine::App::new();
-    /// app.post("/upload", |_, response| response.text("thanks"));
+    /// app.post("/upload", || "thanks");
     /// app.limits_for("/upload", |limits| limits.max_request_body_size = Some(1 << 30));
     /// ```
     pub fn limits_for(
@@ -204,7 +213,7 @@ impl App {
     /// ```
     /// let mut app = peregrine::App::new();
     /// if app.configuration().environment == "Development" {
-    ///     app.get("/debug", |request, response| response.text(request.target()));
+    ///     app.get("/debug", |request: &peregrine::Request| request.target().to_owned());
     /// }
     /// ```
     #[must_use]
@@ -218,7 +227,35 @@ impl App {
         options
     }
 
-    fn compile(&self) -> Result<Router> {
+    /// Finds state that is missing, or made twice.
+    fn check_needs(&self) -> Result<()> {
+        let routes = self.routes.iter().map(|route| (route.template.as_str(), route.endpoint));
+        let others = [("the fallback", self.fallback), ("CONNECT", self.connect)];
+        let others = others.into_iter().filter_map(|(name, endpoint)| Some((name, endpoint?)));
+        let has: Vec<Need> = self
+            .states
+            .iter()
+            .map(|(need, _)| *need)
+            .chain(self.shared.iter().map(|(need, _)| *need))
+            .collect();
+        for (at, need) in has.iter().enumerate() {
+            if has[..at].contains(need) {
+                return Err(StartError::StateTwice { name: need.name });
+            }
+        }
+        for (pattern, endpoint) in routes.chain(others) {
+            let mut needs = Needs::default();
+            (endpoint.needs)(&mut needs);
+            if let Some(need) = needs.needs.iter().find(|need| !has.contains(need)) {
+                let Need { name, is_shared, .. } = *need;
+                return Err(StartError::MissingState { pattern: pattern.to_owned(), name, is_shared });
+            }
+        }
+        Ok(())
+    }
+
+    fn compile(&self) -> Result<Blueprint> {
+        self.check_needs()?;
         let limits = self.configuration().limits.of_routes();
         let mut own_limits: Vec<(String, RouteLimits)> = Vec::new();
         for (template, change) in &self.limits {
@@ -235,20 +272,25 @@ impl App {
         let routes = Routes {
             routes: self.routes.clone(),
             fallback: self.fallback,
-            connect: self.connect.clone(),
+            connect: self.connect,
             limits,
             own_limits,
         };
-        Router::new(&routes)
-            .map_err(|RouteError { template, problem }| StartError::Route { pattern: template, problem })
+        let router = Router::new(&routes)
+            .map_err(|RouteError { template, problem }| StartError::Route { pattern: template, problem })?;
+        Ok(Blueprint {
+            router,
+            states: self.states.iter().map(|(_, make)| Arc::clone(make)).collect(),
+            shared: self.shared.iter().map(|(_, value)| Arc::clone(value)).collect(),
+        })
     }
 
     /// Serves until SIGINT or SIGTERM, then drains. Prints the start-up lines on standard output.
     ///
     /// # Errors
-    /// Why it could not start, in one sentence; or that a worker failed.
-    pub fn run(&self) -> Result<()> {
-        server::run(self.configuration(), &self.compile()?)
+    /// Why it could not start, in one sentence; or that a worker failed. Each is a [`StartError`].
+    pub fn run(&self) -> Result<(), Error> {
+        Ok(server::run(self.configuration(), &self.compile()?)?)
     }
 
     /// Serves in the background, without start-up lines and without touching signals. Returns once connections
@@ -261,7 +303,7 @@ impl App {
     /// let mut options = Options::default();
     /// options.urls = vec!["http://127.0.0.1:0".to_owned()];
     /// let mut app = App::with_options(options);
-    /// app.get("/", |_, response| response.text("hi"));
+    /// app.get("/", || "hi");
     /// let server = app.start()?;
     /// println!("{}", server.addresses()[0]);
     /// server.shutdown()?;
@@ -273,4 +315,11 @@ impl App {
     pub fn start(&self) -> Result<Server> {
         Server::start(self.configuration(), &self.compile()?)
     }
+}
+
+/// The one need that `note` notes.
+fn need(note: fn(&mut Needs)) -> Need {
+    let mut needs = Needs::default();
+    note(&mut needs);
+    needs.needs[0]
 }

@@ -129,6 +129,25 @@ pub enum StartError {
         /// What is wrong with it.
         problem: String,
     },
+    /// A handler takes state that the application does not have.
+    MissingState {
+        /// The template of the handler's route.
+        pattern: String,
+        /// The type.
+        name: &'static str,
+        /// It is taken as `Shared`.
+        is_shared: bool,
+    },
+    /// State of one type was given twice.
+    StateTwice {
+        /// The type.
+        name: &'static str,
+    },
+    /// What makes a worker's state has panicked.
+    StatePanicked {
+        /// The worker.
+        worker: usize,
+    },
     /// A worker cannot be kept to its CPUs.
     Affinity {
         /// The worker.
@@ -229,6 +248,22 @@ impl fmt::Display for StartError {
             }
             Self::System { attempt, source } => write!(f, "Failed to {attempt}: {source}."),
             Self::Route { pattern, problem } => write!(f, "Invalid route '{pattern}': {problem}."),
+            Self::MissingState { pattern, name, is_shared: false } => write!(
+                f,
+                "The handler of '{pattern}' takes State<{name}>, which the application does not have. Make it with \
+                 app.state(|worker| ...)."
+            ),
+            Self::MissingState { pattern, name, is_shared: true } => write!(
+                f,
+                "The handler of '{pattern}' takes Shared<{name}>, which the application does not have. Give it with \
+                 app.shared(Arc::new(...))."
+            ),
+            Self::StateTwice { name } => {
+                write!(f, "There is state of the type {name} twice: handlers could not tell them apart.")
+            }
+            Self::StatePanicked { worker } => {
+                write!(f, "Failed to make the state of worker {worker}: it panicked, see above.")
+            }
             Self::Affinity { worker, source } => write!(
                 f,
                 "Failed to keep worker {worker} to its CPUs: {source}. They may have changed since the start: \

@@ -114,6 +114,11 @@ pub struct Flags {
     #[arg(value_parser = duration, help_heading = "Limits")]
     pub request_headers_timeout: Option<Duration>,
 
+    /// How long a handler goes on when its client sends no more and waits for nothing that is sent [default: 1]
+    #[arg(long, env = "PEREGRINE_HALF_CLOSED_TIMEOUT", value_name = "SECONDS")]
+    #[arg(value_parser = duration, help_heading = "Limits")]
+    pub half_closed_timeout: Option<Duration>,
+
     /// Bytes of a request that may wait to be read by a streaming handler, or none [default: 1048576]
     #[arg(long, env = "PEREGRINE_MAX_REQUEST_BUFFER_SIZE", value_name = "BYTES")]
     #[arg(value_parser = buffer_size, help_heading = "Limits")]
@@ -272,6 +277,7 @@ impl Flags {
         set(&mut limits.min_response_data_rate, self.min_response_data_rate);
         set(&mut limits.keep_alive_timeout, self.keep_alive_timeout);
         set(&mut limits.request_headers_timeout, self.request_headers_timeout);
+        set(&mut limits.half_closed_timeout, self.half_closed_timeout);
         set(&mut options.shutdown_timeout, self.shutdown_timeout);
         set(&mut options.content_root, self.content_root);
         set(&mut options.environment, self.environment);
@@ -403,7 +409,7 @@ mod tests {
                     io_uring --busy-poll-us 50 --driver-rung 2 --content-root /tmp --environment Staging \
                     --no-server-header --memory-plan --max-request-body-size 1m --max-request-line-size 4k \
                     --max-request-headers-total-size 16K --max-request-header-count 50 --keep-alive-timeout 2m \
-                    --request-headers-timeout 10 --shutdown-timeout 500ms --max-request-buffer-size 2m \
+                    --request-headers-timeout 10 --half-closed-timeout 3 --shutdown-timeout 500ms --max-request-buffer-size 2m \
                     --max-response-buffer-size none --max-buffered-bodies-size 1g --max-concurrent-connections 8 \
                     --max-concurrent-upgraded-connections 0 --max-connections-per-address 3 \
                     --max-requests-per-connection 1000 --max-connection-lifetime 1h \
@@ -433,6 +439,7 @@ mod tests {
                 max_request_header_count: 50,
                 keep_alive_timeout: Duration::from_secs(120),
                 request_headers_timeout: Duration::from_secs(10),
+                half_closed_timeout: Duration::from_secs(3),
                 max_request_buffer_size: Some(2 << 20),
                 max_response_buffer_size: None,
                 max_buffered_bodies_size: Some(1 << 30),

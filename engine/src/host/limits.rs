@@ -122,6 +122,13 @@ pub struct Limits {
     ///
     /// A slower one is answered with 408 and the connection is closed.
     pub request_headers_timeout: Duration,
+
+    /// How long a handler may go on when its client has shut down its sending side and nothing is being sent to it.
+    /// Default 1 s; zero ends it at once.
+    ///
+    /// Most clients that do so have closed, and nobody can tell these from those who still read. The handler's future
+    /// is dropped then, see [`detach`](crate::detach), and the connection aborted.
+    pub half_closed_timeout: Duration,
 }
 
 impl Default for Limits {
@@ -143,6 +150,7 @@ impl Default for Limits {
             min_response_data_rate: Some(MinDataRate::new(240, Duration::from_secs(5))),
             keep_alive_timeout: Duration::from_secs(130),
             request_headers_timeout: Duration::from_secs(30),
+            half_closed_timeout: Duration::from_secs(1),
         }
     }
 }

@@ -15,7 +15,7 @@ use super::options::Options;
 use super::placement::{self, Machine, Placement};
 use super::worker::{self, Control, Plan};
 use super::{address, banner};
-use crate::app::Router;
+use crate::app::Blueprint;
 use crate::conn::{Gate, GateLimits};
 use crate::sys::limits;
 use crate::sys::signal::{Signals, Wait};
@@ -47,7 +47,7 @@ struct RunningWorker {
 
 impl Server {
     /// Binds everything, then starts the workers, and returns when all of them serve.
-    pub(crate) fn start(options: Options, router: &Router) -> Result<Self> {
+    pub(crate) fn start(options: Options, blueprint: &Blueprint) -> Result<Self> {
         let options = Arc::new(options.checked()?);
         let available = limits::raise_descriptors().map_err(|source| StartError::System {
             attempt: "read the limit of descriptors".to_owned(),
@@ -95,7 +95,8 @@ impl Server {
                 index,
                 options: Arc::clone(&options),
                 listeners,
-                router: router.clone(),
+                blueprint: blueprint.clone(),
+                count,
                 control: Arc::clone(&server.control),
                 waker: waker.clone(),
                 gate: Arc::clone(&gate),
@@ -247,7 +248,7 @@ impl Drop for RingsWhenDropped {
 }
 
 /// Serves until a signal asks for the end; prints the start-up lines.
-pub(crate) fn run(options: Options, router: &Router) -> Result<()> {
+pub(crate) fn run(options: Options, blueprint: &Blueprint) -> Result<()> {
     let options = options.checked()?;
     if options.memory_plan {
         let workers = placement::place(&options, &Machine::read()?)?.workers.len();
@@ -263,7 +264,7 @@ pub(crate) fn run(options: Options, router: &Router) -> Result<()> {
     let drained = Waker::new().map_err(system("make an eventfd"))?;
     let environment = options.environment.clone();
     let content_root = options.content_root.clone();
-    let server = Server::start(options, router)?;
+    let server = Server::start(options, blueprint)?;
     banner::print_warnings(&server.warnings);
     banner::print(server.driver(), server.urls(), &environment, &content_root);
     let wait = signals.wait(&server.ended).map_err(system("wait for signals"))?;
@@ -309,16 +310,16 @@ mod tests {
         Options { urls, workers: Some(2), pin: false, ..Options::default() }
     }
 
-    fn router() -> Router {
+    fn blueprint() -> Blueprint {
         let limits = Options::default().limits.of_routes();
         let none =
             Routes { routes: Vec::new(), fallback: None, connect: None, limits, own_limits: Vec::new() };
-        Router::new(&none).unwrap()
+        Blueprint { router: crate::app::Router::new(&none).unwrap(), states: Vec::new(), shared: Vec::new() }
     }
 
     #[test]
     fn a_server_tells_what_it_is_and_what_is_not_as_asked() {
-        let server = Server::start(Options { backlog: u32::MAX >> 1, ..options() }, &router()).unwrap();
+        let server = Server::start(Options { backlog: u32::MAX >> 1, ..options() }, &blueprint()).unwrap();
         assert!(server.warnings()[0].starts_with("The backlog of "), "{:?}", server.warnings());
         let shown = format!("{server:?}");
         assert!(shown.starts_with("Server { urls: [\"http://127.0.0.1:"), "{shown}");
@@ -327,7 +328,7 @@ mod tests {
 
     #[test]
     fn a_start_that_fails_midway_ends_the_workers_that_run() {
-        let mut server = Server::start(options(), &router()).unwrap();
+        let mut server = Server::start(options(), &blueprint()).unwrap();
         let (address, bell) = (server.addresses[0], server.ended.clone());
         // As far as a start comes whose last worker is missing.
         let (ready, readiness) = mpsc::channel::<Result<String>>();
@@ -345,6 +346,6 @@ mod tests {
     #[test]
     fn no_worker_starts_on_no_cpu() {
         let none = Options { cpus: Some(CpuList::from(Vec::new())), ..options() };
-        assert!(matches!(Server::start(none, &router()), Err(StartError::InvalidCpuList { .. })));
+        assert!(matches!(Server::start(none, &blueprint()), Err(StartError::InvalidCpuList { .. })));
     }
 }

@@ -5,6 +5,7 @@
 
 use std::io;
 use std::os::fd::AsRawFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
@@ -14,13 +15,15 @@ use peregrine_pool::{BlockConfig, Blocks, MemoryPlan};
 use super::error::StartError;
 use super::listener::Listener;
 use super::options::{DriverChoice, Options};
-use crate::app::Router;
+use crate::app::{AppService, Blueprint};
 use crate::conn::{CONNECTION_BYTES, Connections, Gate, Settings};
 use crate::driver::epoll::{self, Epoll};
 use crate::driver::uring::{self, Refusal, Uring};
 use crate::driver::{Driver, Errno, Event};
+use crate::http::WorkerInfo;
 use crate::proto::Rate;
 use crate::proto::h1::MachineLimits;
+use crate::runtime::drop_panic;
 use crate::sys::Fd;
 use crate::sys::ring::{self, Rung};
 use crate::sys::wake::Waker;
@@ -94,7 +97,9 @@ pub(super) struct Plan {
     pub(super) index: usize,
     pub(super) options: Arc<Options>,
     pub(super) listeners: Vec<Listener>,
-    pub(super) router: Router,
+    pub(super) blueprint: Blueprint,
+    /// How many workers there are.
+    pub(super) count: usize,
     pub(super) control: Arc<Control>,
     pub(super) waker: Waker,
     pub(super) gate: Arc<Gate>,
@@ -124,8 +129,8 @@ impl Plan {
             };
             match Uring::new(&config) {
                 Ok(driver) => {
-                    ready(Ok(format!("io_uring ({})", driver.describe())));
-                    return self.serve(driver);
+                    let told = format!("io_uring ({})", driver.describe());
+                    return self.serve(driver, told, ready);
                 }
                 Err(refusal) => Some(sentence(&refusal)),
             }
@@ -140,10 +145,7 @@ impl Plan {
         };
         let config = epoll::Config { receive_blocks, waker: self.waker.clone(), busy_poll_micros };
         match Epoll::new(&config) {
-            Ok(driver) => {
-                ready(Ok(format!("epoll ({why})")));
-                self.serve(driver)
-            }
+            Ok(driver) => self.serve(driver, format!("epoll ({why})"), ready),
             Err(error) => {
                 ready(Err(no_driver(format!("epoll: {error}"))));
                 Ok(())
@@ -151,7 +153,12 @@ impl Plan {
         }
     }
 
-    fn serve<D: Driver>(self, driver: D) -> io::Result<()> {
+    fn serve<D: Driver>(
+        self,
+        driver: D,
+        told: String,
+        ready: impl FnOnce(Result<String, StartError>),
+    ) -> io::Result<()> {
         let limits = &self.options.limits;
         let bytes = |size: usize| u32::try_from(size).unwrap_or(u32::MAX);
         let settings = Settings {
@@ -164,6 +171,7 @@ impl Plan {
             },
             keep_alive_millis: millis(limits.keep_alive_timeout),
             request_headers_millis: millis(limits.request_headers_timeout),
+            half_closed_millis: millis(limits.half_closed_timeout),
             min_response_rate: limits.min_response_data_rate.map(Rate::from),
             max_request_buffer: limits.max_request_buffer_size.unwrap_or(usize::MAX),
             max_response_buffer: limits.max_response_buffer_size.unwrap_or(usize::MAX),
@@ -174,13 +182,27 @@ impl Plan {
             gate: Arc::clone(&self.gate),
             bell: self.waker.clone(),
             log_rejections: self.options.log_rejections,
+            shows_details: self.options.environment == "Development",
             server_field: self.options.server_header,
             send_blocks: Blocks::new(SEND_BLOCKS),
             // So that an id names one connection of all workers.
             first_id: (self.index as u64) << 48 | 1,
             max_connections: CONNECTIONS_MAX,
         };
-        let connections = Connections::new(driver, self.router, Simd::detect(), settings);
+        let worker = WorkerInfo { index: self.index, count: self.count };
+        let connections = catch_unwind(AssertUnwindSafe(|| {
+            let service = |slots| self.blueprint.service(worker, slots);
+            Connections::new(driver, service, Simd::detect(), settings)
+        }));
+        let connections = match connections {
+            Ok(connections) => connections,
+            Err(panic) => {
+                drop_panic(panic);
+                ready(Err(StartError::StatePanicked { worker: self.index }));
+                return Ok(());
+            }
+        };
+        ready(Ok(told));
         let listeners = self.listeners.into_iter().map(Listening::new).collect();
         Worker { connections, listeners, control: self.control, deadline: None, trim_at: None }.run()
     }
@@ -272,7 +294,7 @@ impl Listening {
 }
 
 struct Worker<D: Driver> {
-    connections: Connections<D, Router>,
+    connections: Connections<D, AppService>,
     listeners: Vec<Listening>,
     control: Arc<Control>,
     /// The end of the drain, once it has begun.
@@ -377,7 +399,7 @@ impl<D: Driver> Worker<D> {
     fn is_over(&self) -> bool {
         let Some(deadline) = self.deadline else { return false };
         let accepting = self.listeners.iter().any(|listening| listening.accepting);
-        let idle = self.connections.len() == 0 && !accepting;
+        let idle = self.connections.len() == 0 && !accepting && !self.connections.runtime.has_detached();
         idle || self.connections.driver.now().millis >= deadline.saturating_add(END_MILLIS)
     }
 

@@ -7,7 +7,7 @@ use std::ops::Deref;
 use std::rc::Rc;
 
 use super::request::{Fields, KeptHead, Request};
-use super::{Body, Response};
+use super::{Body, Context, Response};
 use crate::conn::{ExchangeError, Piece, PieceToSend, Shared};
 use crate::proto::FieldError;
 use crate::proto::h1::ResponseWriter;
@@ -30,7 +30,7 @@ use crate::proto::h1::ResponseWriter;
 /// }
 ///
 /// let mut app = peregrine::App::new();
-/// app.stream(peregrine::Method::Post, "/upload", upload);
+/// app.on(peregrine::Method::Post, "/upload", upload);
 /// ```
 ///
 /// When the client is gone the handler is dropped where it waits. A handler that ends without a response, with an
@@ -39,11 +39,15 @@ use crate::proto::h1::ResponseWriter;
 pub struct Exchange {
     head: KeptHead,
     body: RequestBody,
+    context: Rc<Context>,
 }
 
 impl Exchange {
-    pub(crate) fn new(head: KeptHead, shared: Rc<Shared>) -> Self {
-        Self { head, body: RequestBody { shared } }
+    /// The exchange of a request, if it is one that streams.
+    pub(crate) fn of(request: &Request<'_>) -> Option<Self> {
+        let shared = Rc::clone(request.shared()?);
+        let context = Rc::clone(request.context());
+        Some(Self { head: KeptHead::of(request), body: RequestBody { shared }, context })
     }
 
     fn shared(&self) -> &Rc<Shared> {
@@ -53,7 +57,7 @@ impl Exchange {
     /// The request, as far as its head goes.
     #[must_use]
     pub fn request(&self) -> Request<'_> {
-        self.head.request(&self.body.shared.info)
+        self.head.request(&self.body.shared.info, &self.context, Some(&self.body.shared))
     }
 
     /// The request's body.
@@ -86,12 +90,7 @@ impl Exchange {
     /// # Errors
     /// A response has begun before, a status or field cannot be sent, the connection is gone, or there is no memory.
     pub fn start(&mut self, write: impl FnOnce(&mut ResponseHead)) -> Result<ResponseStream, ExchangeError> {
-        self.shared().start(|writer| {
-            let mut head = ResponseHead { writer, length: None };
-            write(&mut head);
-            head.length
-        })?;
-        Ok(ResponseStream { shared: Rc::clone(self.shared()) })
+        start(self.shared(), write)
     }
 
     /// Answers an upgrade request with 101 and hands over the connection, which speaks `protocol` from then on
@@ -150,6 +149,63 @@ impl fmt::Debug for Exchange {
     }
 }
 
+/// What sends a response that a handler has returned.
+#[doc(hidden)]
+pub struct Responder {
+    shared: Rc<Shared>,
+}
+
+impl Responder {
+    /// That of a request, if it is one that streams.
+    pub(crate) fn of(request: &Request<'_>) -> Option<Self> {
+        Some(Self { shared: Rc::clone(request.shared()?) })
+    }
+
+    /// Whether a response is out, or a part of one.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.shared.has_begun()
+    }
+
+    /// Whether the connection has refused the request, or what its handler wants to do with it.
+    pub(crate) fn is_refused(&self) -> bool {
+        self.shared.is_refused()
+    }
+
+    /// As [`Exchange::respond`].
+    pub(crate) fn respond(&self, write: impl FnOnce(&mut Response<'_, '_>)) -> Result<(), String> {
+        let mut told = None;
+        let sent = self.shared.respond(|writer| {
+            write(&mut Response::new(writer));
+            told = writer.take_told();
+        });
+        match (told, sent) {
+            (_, Err(error)) => Err(error.to_string()),
+            (Some(told), Ok(())) => Err(told),
+            (None, Ok(())) => Ok(()),
+        }
+    }
+
+    /// As [`Exchange::start`].
+    pub(crate) fn start(
+        &self,
+        write: impl FnOnce(&mut ResponseHead<'_, '_>),
+    ) -> Result<ResponseStream, ExchangeError> {
+        start(&self.shared, write)
+    }
+}
+
+fn start(
+    shared: &Rc<Shared>,
+    write: impl FnOnce(&mut ResponseHead<'_, '_>),
+) -> Result<ResponseStream, ExchangeError> {
+    shared.start(|writer| {
+        let mut head = ResponseHead { writer, length: None };
+        write(&mut head);
+        head.length
+    })?;
+    Ok(ResponseStream { shared: Rc::clone(shared) })
+}
+
 /// Some bytes of a body, where the kernel has put them. Keep it no longer than needed: it is memory that others
 /// receive into.
 pub struct Chunk(Piece);
@@ -180,6 +236,11 @@ pub struct RequestBody {
 }
 
 impl RequestBody {
+    /// The body of a request, if it is one that streams.
+    pub(crate) fn of(request: &Request<'_>) -> Option<Self> {
+        Some(Self { shared: Rc::clone(request.shared()?) })
+    }
+
     /// The next piece, of any size but 0; `None` at the end. The first read answers `Expect: 100-continue`.
     ///
     /// # Errors
@@ -415,24 +476,5 @@ impl fmt::Debug for UpgradedWriter {
 impl fmt::Debug for Upgraded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Upgraded").finish_non_exhaustive()
-    }
-}
-
-/// What a streaming handler may return: nothing, or a result whose error is logged and ends the response.
-pub trait Outcome {
-    /// The error's text, if it is one.
-    #[doc(hidden)]
-    fn into_result(self) -> Result<(), String>;
-}
-
-impl Outcome for () {
-    fn into_result(self) -> Result<(), String> {
-        Ok(())
-    }
-}
-
-impl<E: fmt::Display> Outcome for Result<(), E> {
-    fn into_result(self) -> Result<(), String> {
-        self.map_err(|error| error.to_string())
     }
 }

@@ -3,12 +3,14 @@
 use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::ops::Range;
+use std::rc::Rc;
 
 use peregrine_parser::{
     Method, Plus, TargetForm, Version, eq_ignore_ascii_case, percent_decode, query_pairs,
 };
 
-use crate::conn::ConnectionInfo;
+use super::{Context, WorkerInfo};
+use crate::conn::{ConnectionInfo, Shared};
 use crate::proto::{RequestParts, Trailers};
 
 /// A request. Everything in it is borrowed from the block that it arrived in, and valid in the handler only.
@@ -17,6 +19,9 @@ pub struct Request<'a> {
     parts: Parts<'a>,
     params: Params<'a>,
     connection: &'a ConnectionInfo,
+    context: &'a Rc<Context>,
+    /// What its bodies go through, if they are streamed.
+    shared: Option<&'a Rc<Shared>>,
 }
 
 /// Where the parts of a request are: moving them would cost more than looking there.
@@ -39,9 +44,19 @@ impl<'a> Request<'a> {
         parts: &'a RequestParts<'a>,
         params: Option<&'a matchit::Params<'a, 'a>>,
         connection: &'a ConnectionInfo,
+        context: &'a Rc<Context>,
+        shared: Option<&'a Rc<Shared>>,
     ) -> Self {
         let params = params.map_or(Params::None, Params::Matched);
-        Self { parts: Parts::Elsewhere(parts), params, connection }
+        Self { parts: Parts::Elsewhere(parts), params, connection, context, shared }
+    }
+
+    pub(crate) fn context(&self) -> &'a Rc<Context> {
+        self.context
+    }
+
+    pub(crate) fn shared(&self) -> Option<&'a Rc<Shared>> {
+        self.shared
     }
 
     #[inline]
@@ -112,14 +127,9 @@ impl<'a> Request<'a> {
     }
 
     /// The path parameters in the order of the route's template.
-    pub fn params(&self) -> impl Iterator<Item = (&'a str, &'a str)> + use<'a> {
-        let (matched, kept) = match self.params {
-            Params::None => (None, &[][..]),
-            Params::Matched(params) => (Some(params), &[][..]),
-            Params::Kept(params) => (None, params),
-        };
-        let kept = kept.iter().map(|(key, value)| (&**key, &**value));
-        matched.into_iter().flat_map(matchit::Params::iter).chain(kept)
+    #[must_use]
+    pub fn params(&self) -> ParamPairs<'a> {
+        ParamPairs { params: self.params, at: 0 }
     }
 
     /// The fields in the order in which they came, as name and value.
@@ -172,6 +182,12 @@ impl<'a> Request<'a> {
         self.connection.local_address()
     }
 
+    /// The worker that serves the connection.
+    #[must_use]
+    pub fn worker(&self) -> WorkerInfo {
+        self.context.worker
+    }
+
     /// A number that no other connection of this process has.
     #[must_use]
     pub fn connection_id(&self) -> u64 {
@@ -188,6 +204,27 @@ impl std::fmt::Debug for Request<'_> {
 /// Text that the parser has let through: ASCII, but for decoded paths, which are checked to be UTF-8.
 fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).unwrap_or_default()
+}
+
+/// The parameters of a path, see [`Request::params`].
+#[derive(Clone)]
+pub struct ParamPairs<'a> {
+    params: Params<'a>,
+    at: usize,
+}
+
+impl<'a> Iterator for ParamPairs<'a> {
+    type Item = (&'a str, &'a str);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let at = self.at;
+        self.at += 1;
+        match self.params {
+            Params::None => None,
+            Params::Matched(params) => params.iter().nth(at),
+            Params::Kept(params) => params.get(at).map(|(key, value)| (&**key, &**value)),
+        }
+    }
 }
 
 /// The fields of a request, see [`Request::fields`].
@@ -232,7 +269,8 @@ pub(crate) struct KeptHead {
 }
 
 impl KeptHead {
-    pub(crate) fn new(parts: &RequestParts<'_>, params: Option<&matchit::Params<'_, '_>>) -> Self {
+    pub(crate) fn of(request: &Request<'_>) -> Self {
+        let parts = request.parts();
         let mut bytes = Vec::with_capacity(parts.head_bytes + 3 * parts.target.len() + 16);
         let mut keep = |part: &[u8]| {
             let start = bytes.len();
@@ -242,7 +280,7 @@ impl KeptHead {
         let head = keep(&parts.head[..parts.head_bytes]);
         let (method_name, target) = (keep(parts.method_name), keep(parts.target));
         let (path, query) = (keep(parts.path), parts.query.map(&mut keep));
-        let params = params.into_iter().flat_map(matchit::Params::iter);
+        let params = request.params();
         Self {
             head,
             fields: parts.fields.to_vec(),
@@ -261,7 +299,12 @@ impl KeptHead {
         }
     }
 
-    pub(crate) fn request<'a>(&'a self, connection: &'a ConnectionInfo) -> Request<'a> {
+    pub(crate) fn request<'a>(
+        &'a self,
+        connection: &'a ConnectionInfo,
+        context: &'a Rc<Context>,
+        shared: Option<&'a Rc<Shared>>,
+    ) -> Request<'a> {
         let part = |range: &Range<usize>| &self.bytes[range.clone()];
         let parts = RequestParts {
             method: self.method,
@@ -279,7 +322,7 @@ impl KeptHead {
             may_upgrade: self.may_upgrade,
             may_tunnel: self.may_tunnel,
         };
-        Request { parts: Parts::Here(parts), params: Params::Kept(&self.params), connection }
+        Request { parts: Parts::Here(parts), params: Params::Kept(&self.params), connection, context, shared }
     }
 }
 

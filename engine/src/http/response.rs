@@ -135,6 +135,23 @@ impl<'a, 'b> Response<'a, 'b> {
         self.writer.close();
         self
     }
+
+    /// A body that is handed over; its type is `application/octet-stream` unless a field has named one.
+    pub(crate) fn untyped_body(&mut self, body: Body) {
+        if let Err(failure) = self.writer.set_untyped_payload(body.0) {
+            self.writer.fail(failure);
+        }
+    }
+
+    /// Tells the log of this response.
+    pub(crate) fn tell(&mut self, told: String) {
+        self.writer.tell(told);
+    }
+
+    /// Whether the client may be told of failures in detail.
+    pub(crate) fn shows_details(&self) -> bool {
+        self.writer.shows_details()
+    }
 }
 
 /// What [`Response::body_with`] writes to. Writing never fails.

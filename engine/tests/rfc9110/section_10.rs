@@ -2,6 +2,8 @@
 
 use std::net::TcpStream;
 
+use peregrine::{Request, Response};
+
 use crate::support::client::Client;
 use crate::support::wire::{self, SMUGGLED, assert_ends, assert_rejected, assert_stays, exchange, ok};
 
@@ -108,7 +110,7 @@ fn s10_2_1_allow_names_the_methods_of_the_resource() {
 #[test]
 fn s10_2_4_server_names_the_product_and_no_detail() {
     let mut app = peregrine::App::with_options(crate::support::options());
-    app.get("/", |_, response| response.text("hello"));
+    app.get("/", |_: &Request, response: &mut Response| response.text("hello"));
     let server = app.start().expect("a server");
     let response = Client::connect(server.addresses()[0]).get("/");
     assert_eq!(response.field("Server"), Some("peregrine"));

@@ -1,5 +1,7 @@
 //! RFC 9110 section 9: methods.
 
+use peregrine::{Request, Response};
+
 use crate::support::client::Client;
 use crate::support::wire::{assert_ends, assert_rejected, assert_stays, exchange, ok};
 
@@ -23,7 +25,7 @@ fn s9_1_a_method_that_nobody_implements_is_501() {
     let mut options = crate::support::options();
     options.server_header = false;
     let mut app = peregrine::App::with_options(options);
-    app.get("/", |_, response| response.text("hello"));
+    app.get("/", |_: &Request, response: &mut Response| response.text("hello"));
     let server = app.start().expect("a server");
     for method in ["PROPFIND", "get", "BREW"] {
         let mut client = Client::connect(server.addresses()[0]);
@@ -85,7 +87,7 @@ fn s9_3_6_connect_to_an_empty_or_invalid_port_is_400() {
 #[test]
 fn s9_3_6_connect_without_a_handler_opens_no_tunnel() {
     let mut app = peregrine::App::with_options(crate::support::options());
-    app.get("/", |_, response| response.text("hello"));
+    app.get("/", |_: &Request, response: &mut Response| response.text("hello"));
     let server = app.start().expect("a server");
     let mut client = Client::connect(server.addresses()[0]);
     client.send("CONNECT a:80 HTTP/1.1\r\nHost: a:80\r\n\r\n");

@@ -3,6 +3,8 @@
 use std::io::Write as _;
 use std::net::TcpStream;
 
+use peregrine::{Request, Response};
+
 use crate::support::client::Client;
 use crate::support::wire::{self, assert_ends, assert_rejected, assert_stays, ok, rejection};
 
@@ -78,7 +80,7 @@ fn plain_server() -> peregrine::Server {
     let mut options = crate::support::options();
     options.server_header = false;
     let mut app = peregrine::App::with_options(options);
-    app.get("/", |_, response| response.body("", &b"hello"[..]));
+    app.get("/", |_: &Request, response: &mut Response| response.body("", &b"hello"[..]));
     app.start().expect("a server")
 }
 

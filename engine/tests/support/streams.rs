@@ -6,17 +6,17 @@ use peregrine::{App, Exchange, ExchangeError, Method, Request, Response};
 
 /// Registers all of them.
 pub(crate) fn register(app: &mut App) {
-    app.stream(Method::Post, "/pour", pour);
-    app.stream(Method::Get, "/stream", stream);
-    app.stream(Method::Get, "/trailers", trailers);
-    app.stream(Method::Get, "/trailers/forbidden", forbidden_trailers);
-    app.stream(Method::Get, "/sized/{size}", sized);
-    app.stream(Method::Get, "/hints", hints);
-    app.stream(Method::Post, "/early", early);
-    app.stream(Method::Post, "/silent", silent);
-    app.stream(Method::Get, "/upgrade", upgrade);
-    app.stream(Method::Post, "/upgrade", upgrade);
-    app.stream(Method::Post, "/pour/trailers", pour_trailers);
+    app.on(Method::Post, "/pour", pour);
+    app.on(Method::Get, "/stream", stream);
+    app.on(Method::Get, "/trailers", trailers);
+    app.on(Method::Get, "/trailers/forbidden", forbidden_trailers);
+    app.on(Method::Get, "/sized/{size}", sized);
+    app.on(Method::Get, "/hints", hints);
+    app.on(Method::Post, "/early", early);
+    app.on(Method::Post, "/silent", silent);
+    app.on(Method::Get, "/upgrade", upgrade);
+    app.on(Method::Post, "/upgrade", upgrade);
+    app.on(Method::Post, "/pour/trailers", pour_trailers);
     app.post("/request/trailers", request_trailers);
     app.connect(tunnel);
 }

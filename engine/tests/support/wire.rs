@@ -48,23 +48,29 @@ pub(crate) fn app(change: impl FnOnce(&mut Options)) -> App {
     options.server_header = false;
     change(&mut options);
     let mut app = App::with_options(options);
-    app.get("/", |_, response| response.body("", &b"hello"[..]));
-    app.get("/next", |_, response| response.body("", &b"next"[..]));
-    app.get("/smuggled", |_, response| response.body("", &b"smuggled"[..]));
-    app.post("/echo", |request, response| response.body("", request.body().to_vec()));
+    app.get("/", |_: &Request, response: &mut Response| response.body("", &b"hello"[..]));
+    app.get("/next", |_: &Request, response: &mut Response| response.body("", &b"next"[..]));
+    app.get("/smuggled", |_: &Request, response: &mut Response| response.body("", &b"smuggled"[..]));
+    app.post("/echo", |request: &Request, response: &mut Response| {
+        response.body("", request.body().to_vec());
+    });
     app.any("/show", show).any("/show/{*rest}", show).any("/values", values);
-    app.get("/close", |_, response| response.close().body("", &b"bye"[..]));
-    app.get("/typed", |_, response| response.text("typed"));
-    app.get("/status/{status}", |request, response| {
+    app.get("/close", |_: &Request, response: &mut Response| response.close().body("", &b"bye"[..]));
+    app.get("/typed", |_: &Request, response: &mut Response| response.text("typed"));
+    app.get("/status/{status}", |request: &Request, response: &mut Response| {
         let status = request.param("status").and_then(|status| status.parse().ok()).unwrap_or(0);
         response.status(status).body("", &b"body"[..]);
     });
-    app.get("/split", |_, response| response.field("X", "a\r\nSet-Cookie: b").body("", &b"body"[..]));
-    app.get("/framing", |_, response| {
+    app.get("/split", |_: &Request, response: &mut Response| {
+        response.field("X", "a\r\nSet-Cookie: b").body("", &b"body"[..]);
+    });
+    app.get("/framing", |_: &Request, response: &mut Response| {
         response.field("Transfer-Encoding", "chunked").body("", &b"body"[..]);
     });
-    app.get("/lying", |_, response| response.field("Content-Length", "99").body("", &b"body"[..]));
-    app.get("/panic", |_, _| panic!("as asked"));
+    app.get("/lying", |_: &Request, response: &mut Response| {
+        response.field("Content-Length", "99").body("", &b"body"[..]);
+    });
+    app.get("/panic", |_: &Request, _: &mut Response| panic!("as asked"));
     super::streams::register(&mut app);
     app
 }

@@ -50,9 +50,12 @@ impl ValueError {
         parts.parameter.get_or_insert_with(|| line(parameter, QUOTED, true));
         Self(Some(parts))
     }
+}
 
+#[cfg(test)]
+impl ValueError {
     /// The parameter that did not fit, escaped and cut, if the problem is one parameter's.
-    pub(crate) fn parameter(&self) -> Option<&str> {
+    pub(super) fn parameter(&self) -> Option<&str> {
         self.0.as_ref().and_then(|parts| parts.parameter.as_deref())
     }
 }

@@ -3,6 +3,7 @@
 mod reasons;
 mod regressions;
 mod streaming;
+mod tasks;
 
 use std::sync::Arc;
 

@@ -93,9 +93,16 @@ fn ended_by(bytes: &[u8], then: impl FnOnce(&mut Harness, &Peer)) -> Harness {
 }
 
 /// Every reason, but for the few that need what the simulator does not have.
-const SCENARIOS: [(EndReason, Scenario); 18] = [
+const SCENARIOS: [(EndReason, Scenario); 19] = [
     (EndReason::ClosedByPeer, || ended_by(b"", |_, peer| peer.close())),
     (EndReason::UnexpectedEndOfRequest, || ended_by(b"GET / HT", |_, peer| peer.close())),
+    (EndReason::ClosedBeforeResponse, || {
+        ended_by(&request("GET", "/a/sleep/60000", ""), |harness, peer| {
+            peer.close();
+            harness.turns(2);
+            harness.world.advance(HALF_CLOSED + 500);
+        })
+    }),
     (EndReason::ConnectionReset, || ended_by(b"GET / HT", |_, peer| peer.reset())),
     (EndReason::ClosedAfterResponse, || {
         ended_by(&request("GET", "/a", "Connection: close\r\n"), |_, peer| peer.close())

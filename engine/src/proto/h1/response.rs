@@ -20,6 +20,8 @@ pub(crate) struct Preamble {
     bytes: Vec<u8>,
     unix_seconds: u64,
     server_field: bool,
+    /// Failures may be told to clients in detail.
+    pub(crate) shows_details: bool,
     /// Digits of the last length that was known only after its body: the next one is likely as long.
     length_digits: u8,
 }
@@ -31,7 +33,8 @@ const OK: &[u8] = b"HTTP/1.1 200 OK\r\n";
 
 impl Preamble {
     pub(crate) fn new(server_field: bool, unix_seconds: u64) -> Self {
-        let mut preamble = Self { bytes: Vec::new(), unix_seconds, server_field, length_digits: 2 };
+        let mut preamble =
+            Self { bytes: Vec::new(), unix_seconds, server_field, shows_details: false, length_digits: 2 };
         preamble.write(unix_seconds);
         preamble
     }
@@ -132,6 +135,9 @@ pub(crate) struct ResponseWriter<'a> {
     /// [`begin_body`](Self::begin_body) without its end: the length in the head is not true yet.
     unended: bool,
     failure: Option<FieldError>,
+    /// What the log is to be told.
+    #[expect(clippy::box_collection, reason = "a word, for what hardly any response has")]
+    told: Option<Box<String>>,
 }
 
 impl<'a> ResponseWriter<'a> {
@@ -148,6 +154,7 @@ impl<'a> ResponseWriter<'a> {
             body: Body::Empty,
             unended: false,
             failure: None,
+            told: None,
         }
     }
 
@@ -382,6 +389,12 @@ impl<'a> ResponseWriter<'a> {
         Ok(())
     }
 
+    /// The same under the type that a field has named, or else that of mere bytes.
+    pub(crate) fn set_untyped_payload(&mut self, payload: Payload) -> Result<(), FieldError> {
+        let named = self.seen & CONTENT_TYPE != 0 && self.seen & BODYS_TYPE == 0;
+        self.set_payload(if named { "" } else { KnownType::BYTES.name }, payload)
+    }
+
     /// Begins a body whose length is not known: [`push_body`](Self::push_body), then
     /// [`end_body`](Self::end_body).
     pub(crate) fn begin_body(&mut self, content_type: &str) {
@@ -533,6 +546,26 @@ impl<'a> ResponseWriter<'a> {
         self.reset();
         self.failure = failure;
         self.set_status(500).expect("a final status");
+    }
+
+    /// Remembers what the log is to be told of this response.
+    pub(crate) fn tell(&mut self, told: String) {
+        self.told = Some(Box::new(told));
+    }
+
+    /// Whether the log is to be told of it.
+    #[inline]
+    pub(crate) fn has_told(&self) -> bool {
+        self.failure.is_some() || self.told.is_some()
+    }
+
+    pub(crate) fn take_told(&mut self) -> Option<String> {
+        self.told.take().map(|told| *told)
+    }
+
+    /// Whether failures may be told to the client in detail.
+    pub(crate) fn shows_details(&self) -> bool {
+        self.preamble.shows_details
     }
 
     /// What made the response a 500.

@@ -1,6 +1,6 @@
-//! Wake-ups: which connections' tasks can go on.
+//! Wake-ups: which tasks can go on.
 //!
-//! Owns the list of woken keys of one worker. Any thread may add to it; the worker alone takes from it, before
+//! Owns the list of woken tasks of one worker. Any thread may add to it; the worker alone takes from it, before
 //! it sleeps. It must not know what a task is.
 
 use std::cell::Cell;
@@ -21,7 +21,7 @@ static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
 /// See the module's text.
 #[derive(Debug)]
-pub(super) struct Mailbox {
+pub(crate) struct Mailbox {
     id: u64,
     /// Ends the worker's sleep.
     bell: Bell,
@@ -32,14 +32,14 @@ pub(super) struct Mailbox {
 
 impl Mailbox {
     /// A mailbox for the worker that the calling thread is.
-    pub(super) fn new(bell: Bell) -> Arc<Self> {
+    pub(crate) fn new(bell: Bell) -> Arc<Self> {
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
         HERE.set(id);
         Arc::new(Self { id, bell, woken: Mutex::new(Vec::new()), has_woken: AtomicBool::new(false) })
     }
 
     /// Swaps the list of what was woken for an empty one.
-    pub(super) fn take(&self, into: &mut Vec<Arc<TaskWaker>>) {
+    pub(crate) fn take(&self, into: &mut Vec<Arc<TaskWaker>>) {
         debug_assert!(into.is_empty(), "wake-ups would be lost");
         if !self.has_woken() {
             return;
@@ -51,7 +51,7 @@ impl Mailbox {
     }
 
     /// Whether something waits in the list.
-    pub(super) fn has_woken(&self) -> bool {
+    pub(crate) fn has_woken(&self) -> bool {
         self.has_woken.load(Ordering::Acquire)
     }
 
@@ -67,30 +67,60 @@ impl Mailbox {
     }
 }
 
-/// Wakes the task of one connection.
+/// Whose task it is: that of a connection, or of nobody but the worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Owner {
+    Connection(Key),
+    Worker(Key),
+}
+
+/// The bit of a packed [`Owner::Worker`], above its key.
+const OF_WORKER: u64 = 1 << 56;
+
+impl Owner {
+    fn pack(self) -> u64 {
+        match self {
+            Self::Connection(key) => key.pack(),
+            Self::Worker(key) => key.pack() | OF_WORKER,
+        }
+    }
+
+    fn unpack(packed: u64) -> Self {
+        let key = Key::unpack(packed);
+        if packed & OF_WORKER == 0 { Self::Connection(key) } else { Self::Worker(key) }
+    }
+}
+
+/// Wakes one task.
 #[derive(Debug)]
-pub(super) struct TaskWaker {
-    key: u64,
+pub(crate) struct TaskWaker {
+    owner: AtomicU64,
     /// Weak, because the list of a worker that has ended may hold wakers, and wakers outlive workers.
     mailbox: Weak<Mailbox>,
     is_queued: AtomicBool,
 }
 
 impl TaskWaker {
-    pub(super) fn new(key: Key, mailbox: &Arc<Mailbox>) -> Arc<Self> {
+    pub(crate) fn new(owner: Owner, mailbox: &Arc<Mailbox>) -> Arc<Self> {
         Arc::new(Self {
-            key: key.pack(),
+            owner: AtomicU64::new(owner.pack()),
             mailbox: Arc::downgrade(mailbox),
             is_queued: AtomicBool::new(false),
         })
     }
 
+    /// Gives the task, and with it all wake-ups, to another owner.
+    pub(crate) fn hand_to(&self, owner: Owner) {
+        // Read by the worker's thread alone, which is the one that writes it.
+        self.owner.store(owner.pack(), Ordering::Relaxed);
+    }
+
     /// Whose task it wakes. From here on it can be queued again.
-    pub(super) fn take(&self) -> Key {
+    pub(crate) fn take(&self) -> Owner {
         // Not a mere store: the poll that follows must see what was written before any wake-up that still found
         // the flag set, and that queued nothing for it.
         self.is_queued.swap(false, Ordering::AcqRel);
-        Key::unpack(self.key)
+        Owner::unpack(self.owner.load(Ordering::Relaxed))
     }
 }
 
@@ -115,7 +145,7 @@ mod tests {
 
     use super::*;
 
-    fn taken(mailbox: &Mailbox) -> Vec<Key> {
+    fn taken(mailbox: &Mailbox) -> Vec<Owner> {
         let mut woken = Vec::new();
         mailbox.take(&mut woken);
         woken.iter().map(|waker| waker.take()).collect()
@@ -124,7 +154,7 @@ mod tests {
     #[test]
     fn a_task_is_queued_once_until_it_is_taken() {
         let mailbox = Mailbox::new(Bell::new().expect("an eventfd"));
-        let key = Key::unpack(7);
+        let key = Owner::Worker(Key::unpack(7));
         let waker = Waker::from(TaskWaker::new(key, &mailbox));
         waker.wake_by_ref();
         waker.wake_by_ref();
@@ -141,7 +171,7 @@ mod tests {
         const ROUNDS: u32 = 20_000;
         let bell = Bell::new().expect("an eventfd");
         let mailbox = Mailbox::new(bell);
-        let waker = Waker::from(TaskWaker::new(Key::unpack(1), &mailbox));
+        let waker = Waker::from(TaskWaker::new(Owner::Connection(Key::unpack(1)), &mailbox));
         let written = Arc::new(AtomicU32::new(0));
         let seen = Arc::new(AtomicU32::new(0));
         let thread = {
@@ -174,7 +204,7 @@ mod tests {
     #[test]
     fn a_waker_that_outlives_its_worker_does_nothing() {
         let mailbox = Mailbox::new(Bell::new().expect("an eventfd"));
-        let waker = Waker::from(TaskWaker::new(Key::unpack(1), &mailbox));
+        let waker = Waker::from(TaskWaker::new(Owner::Connection(Key::unpack(1)), &mailbox));
         let weak = Arc::downgrade(&mailbox);
         waker.wake_by_ref();
         drop(mailbox);
@@ -186,7 +216,7 @@ mod tests {
     fn only_other_threads_ring_the_bell() {
         let bell = Bell::new().expect("an eventfd");
         let mailbox = Mailbox::new(bell.clone());
-        let waker = Waker::from(TaskWaker::new(Key::unpack(1), &mailbox));
+        let waker = Waker::from(TaskWaker::new(Owner::Connection(Key::unpack(1)), &mailbox));
         waker.wake_by_ref();
         assert!(!bell.drain(), "the worker is awake");
         assert_eq!(taken(&mailbox).len(), 1);

@@ -1,0 +1,126 @@
+//! All that answers requests on one worker: its routes, and its state.
+//!
+//! Owns the choice between what is called at once, what becomes a task, and what is answered without a handler.
+
+use std::rc::Rc;
+
+use peregrine_parser::TargetForm;
+use peregrine_pool::Slots;
+
+use super::handler::{Call, Endpoint};
+use super::router::{Entry, Router};
+use super::{MakeState, RouteLimits};
+use crate::conn::{Admission, Called, ConnectionInfo, Service, Shared, Streaming};
+use crate::http::{Context, Request, Response, WorkerInfo};
+use crate::proto::h1::{BodyLimits, ResponseWriter};
+use crate::proto::{Rate, RequestParts};
+
+/// What an application is made of, for any worker.
+#[derive(Clone)]
+pub(crate) struct Blueprint {
+    pub(crate) router: Router,
+    pub(crate) states: Vec<MakeState>,
+    pub(crate) shared: Vec<std::sync::Arc<dyn std::any::Any + Send + Sync>>,
+}
+
+/// See the module's text.
+pub(crate) struct AppService {
+    router: Router,
+    context: Rc<Context>,
+}
+
+impl Blueprint {
+    /// The service of the worker that the calling thread is. What makes state may panic.
+    pub(crate) fn service(self, worker: WorkerInfo, slots: Slots) -> AppService {
+        let mut context = Context::new(worker, slots);
+        for shared in self.shared {
+            context.add_shared(shared);
+        }
+        for make in &self.states {
+            context.add_state(make(&worker));
+        }
+        AppService { router: self.router, context: Rc::new(context) }
+    }
+}
+
+/// What answers a request.
+enum Found<'a> {
+    Endpoint(&'a Endpoint),
+    /// `OPTIONS *` asks for the server as a whole.
+    Server,
+    Nothing,
+}
+
+impl Router {
+    #[inline]
+    fn find<'a>(&'a self, entry: Option<&'a Entry>, parts: &RequestParts<'_>) -> Found<'a> {
+        let own = entry.and_then(|entry| entry.endpoint(parts.method));
+        match (own, parts.form) {
+            (Some(endpoint), _) => Found::Endpoint(endpoint),
+            (None, TargetForm::Asterisk) => Found::Server,
+            (None, _) if entry.is_some() => Found::Nothing,
+            (None, TargetForm::Authority) => self.connect.as_ref().map_or(Found::Nothing, Found::Endpoint),
+            (None, _) => self.fallback.as_ref().map_or(Found::Nothing, Found::Endpoint),
+        }
+    }
+
+    fn limits(&self, entry: Option<&Entry>) -> RouteLimits {
+        entry.and_then(|entry| entry.limits).unwrap_or(self.limits)
+    }
+}
+
+impl Service for AppService {
+    #[inline]
+    fn call(
+        &mut self,
+        parts: &RequestParts<'_>,
+        connection: &ConnectionInfo,
+        writer: &mut ResponseWriter<'_>,
+    ) -> Called {
+        let Self { router, context } = self;
+        router.look_up(parts.path, |entry, params| {
+            let response = &mut Response::new(writer);
+            let request = || Request::new(parts, params, connection, context, None);
+            match router.find(entry, parts) {
+                Found::Endpoint(Endpoint { call: Call::Sync(handler), .. }) => handler(&request(), response),
+                Found::Endpoint(Endpoint { call: Call::Async(handler), .. }) => {
+                    return handler(&request(), response).map_or(Called::Answered, Called::Begun);
+                }
+                Found::Endpoint(Endpoint { call: Call::Stream(_), .. }) => return Called::Streams,
+                Found::Server => Router::answer_for_server(response),
+                Found::Nothing => router.answer_without_handler(entry, parts.method, response),
+            }
+            Called::Answered
+        })
+    }
+
+    fn admit(&self, parts: &RequestParts<'_>) -> Admission {
+        self.router.look_up(parts.path, |entry, _| {
+            let limits = self.router.limits(entry);
+            let limits = BodyLimits {
+                max_bytes: limits.max_request_body_size.unwrap_or(u64::MAX),
+                min_rate: limits.min_request_body_data_rate.map(Rate::from),
+            };
+            match self.router.find(entry, parts) {
+                Found::Endpoint(Endpoint { call: Call::Stream(_), .. }) => Admission::Stream(limits),
+                Found::Endpoint(_) => Admission::Whole(limits),
+                Found::Server | Found::Nothing => Admission::Unwanted,
+            }
+        })
+    }
+
+    fn stream(&mut self, parts: &RequestParts<'_>, exchange: Rc<Shared>) -> Streaming {
+        let Self { router, context } = self;
+        router.look_up(parts.path, |entry, params| {
+            let Found::Endpoint(Endpoint { call: Call::Stream(handler), .. }) = router.find(entry, parts)
+            else {
+                unreachable!("only what `call` or `admit` has found to be streamed");
+            };
+            let request = Request::new(parts, params, &exchange.info, context, Some(&exchange));
+            Streaming {
+                task: handler(&request),
+                min_response_rate: router.limits(entry).min_response_data_rate.map(Rate::from),
+            }
+        })
+    }
+}
