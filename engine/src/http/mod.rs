@@ -6,6 +6,8 @@ mod body;
 mod context;
 mod error;
 mod exchange;
+#[cfg_attr(not(test), allow(dead_code, reason = "the router does not match by it yet"))]
+mod params;
 mod request;
 mod respond;
 mod response;
@@ -20,6 +22,7 @@ pub use exchange::{
     Chunk, Exchange, RequestBody, Responder, ResponseHead, ResponseStream, Upgraded, UpgradedReader,
     UpgradedWriter,
 };
+pub(crate) use params::{PathParam, PathParams};
 pub use peregrine_parser::{Method, Version};
 pub use request::{Fields, ParamPairs, QueryPairs, Request};
 #[cfg(feature = "json")]
