@@ -4,24 +4,18 @@
 //! compiles functions, with the one unsafe step in `item`; `extract` holds what they take; `router` finds them;
 //! `service` is all of it for one worker. It must not know connections' states, drivers or descriptors.
 
-#[cfg_attr(not(test), allow(dead_code, reason = "the router does not match by it yet"))]
 mod constraint;
 mod extract;
 mod handler;
 mod item;
-#[cfg_attr(not(test), allow(dead_code, reason = "the router does not match by it yet"))]
 mod literals;
-#[cfg_attr(not(test), allow(dead_code, reason = "the router does not match by it yet"))]
 mod pattern;
-#[cfg_attr(not(test), allow(dead_code, reason = "the router does not match by it yet"))]
 mod reader;
 mod router;
 mod service;
-#[cfg_attr(not(test), allow(dead_code, reason = "the router does not match by it yet"))]
 mod template;
 #[cfg(test)]
 mod tests;
-#[cfg_attr(not(test), allow(dead_code, reason = "the router does not match by it yet"))]
 mod tree;
 #[cfg(feature = "serde")]
 mod values;

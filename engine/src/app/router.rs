@@ -1,15 +1,17 @@
 //! From method and path to a handler.
 //!
-//! Templates are `/users/{id}` and `/files/{*rest}`; what is literal wins over what is a parameter. A path
-//! without a route is 404, a route without the method 405 with `Allow`; HEAD falls back on GET, and OPTIONS
-//! is answered with `Allow` unless a handler does it (RFC 9110 section 9.3.7).
+//! What templates say and which of them wins is up to `template` and `tree`. A path without a route is 404, a
+//! route without the method 405 with `Allow`; HEAD falls back on GET, and OPTIONS is answered with `Allow` unless
+//! a handler does it (RFC 9110 section 9.3.7).
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
 use super::handler::Endpoint;
+use super::template::Template;
+use super::tree::{Conflict, Tree, Unreachable};
 use super::{Methods, Route, RouteError, RouteLimits, Routes};
-use crate::http::{Method, Response};
+use crate::http::{Method, PathParams, Response};
 
 /// The methods that a route can name, in the order of `Allow`.
 const METHODS: [Method; 7] =
@@ -109,7 +111,7 @@ pub(crate) struct Router {
     entries: Vec<Entry>,
     /// Paths without parameters: they win over patterns, and one look finds them.
     literals: HashMap<Box<[u8]>, usize, BuildHasherDefault<PathHasher>>,
-    patterns: matchit::Router<usize>,
+    patterns: Tree<usize>,
     pub(super) fallback: Option<Endpoint>,
     pub(super) connect: Option<Endpoint>,
     /// Some route answers methods that have no name here.
@@ -126,7 +128,7 @@ impl Router {
         let mut router = Self {
             entries: Vec::new(),
             literals: HashMap::default(),
-            patterns: matchit::Router::new(),
+            patterns: Tree::new(),
             fallback: from.fallback,
             connect: from.connect,
             has_any: from.routes.iter().any(|route| route.methods == Methods::Any),
@@ -135,20 +137,14 @@ impl Router {
         let mut templates: Vec<&str> = Vec::new();
         for Route { methods, template, endpoint } in &from.routes {
             let refuse = |problem: String| RouteError { template: template.clone(), problem };
-            if !template.starts_with('/') {
-                return Err(refuse("must begin with \"/\"".into()));
-            }
             let entry = match templates.iter().position(|known| known == template) {
                 Some(entry) => entry,
                 None => {
                     let entry = router.entries.len();
                     // Literals too, for what is malformed or in conflict.
-                    router.patterns.insert(template.as_str(), entry).map_err(|error| match error {
-                        matchit::InsertError::Conflict { with } => {
-                            refuse(format!("matches the same paths as {with:?}"))
-                        }
-                        error => refuse(format!("is malformed: {error}")),
-                    })?;
+                    let parsed = Template::parse(template).map_err(|error| refuse(error.to_string()))?;
+                    let conflict = |Conflict { with }| refuse(format!("matches the same paths as {with:?}"));
+                    router.patterns.insert(&parsed, entry).map_err(conflict)?;
                     router.entries.push(Entry::default());
                     if !template.contains(['{', '}']) {
                         router.literals.insert(template.as_bytes().into(), entry);
@@ -160,6 +156,10 @@ impl Router {
             if !router.entries[entry].set(*methods, *endpoint) {
                 return Err(refuse("is registered twice for the same method".into()));
             }
+        }
+        if let Some(Unreachable { template, by }) = router.patterns.unreachable() {
+            let problem = format!("can not be reached: {by:?} matches all of its paths first");
+            return Err(RouteError { template, problem });
         }
         for (template, limits) in &from.own_limits {
             let Some(entry) = templates.iter().position(|known| known == template) else {
@@ -173,19 +173,19 @@ impl Router {
     }
 
     /// Looks a path up and calls `then` with what was found.
-    // By reference throughout: a match is large to move.
     #[inline]
     pub(super) fn look_up<T>(
         &self,
         path: &[u8],
-        then: impl FnOnce(Option<&Entry>, Option<&matchit::Params<'_, '_>>) -> T,
+        then: impl FnOnce(Option<&Entry>, Option<&PathParams<'_>>) -> T,
     ) -> T {
         if let Some(&entry) = self.literals.get(path) {
             return then(Some(&self.entries[entry]), None);
         }
-        match &self.patterns.at(std::str::from_utf8(path).unwrap_or_default()) {
-            Ok(matched) => then(Some(&self.entries[*matched.value]), Some(&matched.params)),
-            Err(_) => then(None, None),
+        let mut params = PathParams::new();
+        match self.patterns.at(std::str::from_utf8(path).unwrap_or_default(), &mut params) {
+            Some(&entry) => then(Some(&self.entries[entry]), Some(&params)),
+            None => then(None, None),
         }
     }
 

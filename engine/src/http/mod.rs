@@ -6,7 +6,6 @@ mod body;
 mod context;
 mod error;
 mod exchange;
-#[cfg_attr(not(test), allow(dead_code, reason = "the router does not match by it yet"))]
 mod params;
 mod request;
 mod respond;

@@ -9,6 +9,7 @@ use peregrine_parser::{
     Method, Plus, TargetForm, Version, eq_ignore_ascii_case, percent_decode, query_pairs,
 };
 
+use super::params::PathParams;
 use super::{Context, WorkerInfo};
 use crate::conn::{ConnectionInfo, Shared};
 use crate::proto::{RequestParts, Trailers};
@@ -35,14 +36,14 @@ enum Parts<'a> {
 #[derive(Clone, Copy)]
 enum Params<'a> {
     None,
-    Matched(&'a matchit::Params<'a, 'a>),
+    Matched(&'a PathParams<'a>),
     Kept(&'a [(Box<str>, Box<str>)]),
 }
 
 impl<'a> Request<'a> {
     pub(crate) fn new(
         parts: &'a RequestParts<'a>,
-        params: Option<&'a matchit::Params<'a, 'a>>,
+        params: Option<&'a PathParams<'a>>,
         connection: &'a ConnectionInfo,
         context: &'a Rc<Context>,
         shared: Option<&'a Rc<Shared>>,
@@ -116,7 +117,7 @@ impl<'a> Request<'a> {
         self.query_pairs().find(|(key, _)| key == name).map(|(_, value)| value)
     }
 
-    /// The part of the path that the route's `{name}` or `{*name}` matched.
+    /// The part of the path that the route's `{name}` or `{*name}` matched, or the default of `{name=value}`.
     #[must_use]
     pub fn param(&self, name: &str) -> Option<&'a str> {
         match self.params {
@@ -221,7 +222,7 @@ impl<'a> Iterator for ParamPairs<'a> {
         self.at += 1;
         match self.params {
             Params::None => None,
-            Params::Matched(params) => params.iter().nth(at),
+            Params::Matched(params) => params.pair(at),
             Params::Kept(params) => params.get(at).map(|(key, value)| (&**key, &**value)),
         }
     }

@@ -2,6 +2,7 @@
 
 mod constraints;
 mod peer;
+mod routers;
 mod templates;
 mod trees;
 

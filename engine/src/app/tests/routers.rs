@@ -1,0 +1,43 @@
+//! What a router refuses to start with.
+
+use crate::app::{Answer, Methods, Route, RouteError, RouteLimits, Router, Routes};
+use crate::http::Method;
+
+fn refused(templates: &[&str]) -> Option<RouteError> {
+    let route = |template: &&str| Route {
+        methods: Methods::One(Method::Get),
+        template: (*template).to_owned(),
+        answer: Answer::Whole(|_, _| ()),
+    };
+    let limits = RouteLimits {
+        max_request_body_size: None,
+        min_request_body_data_rate: None,
+        min_response_data_rate: None,
+    };
+    let routes = Routes {
+        routes: templates.iter().map(route).collect(),
+        fallback: None,
+        connect: None,
+        limits,
+        own_limits: Vec::new(),
+    };
+    Router::new(&routes).err()
+}
+
+#[test]
+fn routes_that_can_not_work_are_refused_with_the_reason() {
+    for (templates, problem) in [
+        (&["/a", "/users/{id"][..], "has no end to the parameter that begins at byte 7"),
+        (&["/a", "a"], r#"must begin with "/""#),
+        (&["/a/{b:int}", "/a/{c:int}"], r#"matches the same paths as "/a/{b:int}""#),
+        (
+            &["/{a:int}", "/{b:int:max(3)}"],
+            r#"can not be reached: "/{a:int}" matches all of its paths first"#,
+        ),
+        (&["/{a}", "/{a}"], "is registered twice for the same method"),
+    ] {
+        let template = templates.last().map_or_else(String::new, |last| (*last).to_owned());
+        assert_eq!(refused(templates), Some(RouteError { template, problem: problem.into() }));
+    }
+    assert_eq!(refused(&["/", "/{a:int}", "/{a}", "/{a}/{b?}", "/{*rest}"]), None);
+}
