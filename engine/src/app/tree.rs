@@ -251,8 +251,11 @@ impl<T> Tree<T> {
 
     #[inline]
     fn first(&self, ends: &[u32], accept: &impl Fn(&T) -> bool) -> Option<u32> {
-        let value = |leaf: u32| &self.routes[self.leaves[leaf as usize].route as usize].1;
-        ends.iter().copied().find(|&leaf| accept(value(leaf)))
+        let is_accepted = |&leaf: &u32| {
+            let route = self.leaves.get(leaf as usize).and_then(|leaf| self.routes.get(leaf.route as usize));
+            route.is_some_and(|(_, value)| accept(value))
+        };
+        ends.iter().copied().find(is_accepted)
     }
 
     /// Looks for a template that no path can reach, because one other takes all of its paths before. What only

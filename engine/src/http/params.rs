@@ -62,12 +62,18 @@ impl<'a> PathParams<'a> {
 
     /// Adds the place of the next value.
     #[inline]
-    pub(crate) fn push(&mut self, place: Range<usize>) {
-        self.len += 1;
-        if self.len > INLINE {
-            self.more.push(Place::default());
+    pub(crate) fn push(&mut self, Range { start, end }: Range<usize>) {
+        let place = Place { start: start as u32, end: end as u32 };
+        match self.places.get_mut(self.len) {
+            Some(free) => *free = place,
+            None => self.push_more(place),
         }
-        self.set(self.len - 1, place);
+        self.len += 1;
+    }
+
+    #[cold]
+    fn push_more(&mut self, place: Place) {
+        self.more.push(place);
     }
 
     /// Corrects a place.
