@@ -111,8 +111,15 @@ impl<'a> PathParams<'a> {
         self.route.iter().position(|param| *param.name == *name).map(|index| self.value(index))
     }
 
+    /// Name and value at a place in the template's order.
+    pub(crate) fn pair(&self, at: usize) -> Option<(&'a str, &'a str)> {
+        let param = self.route.get(at)?;
+        Some((&param.name, self.value(at)))
+    }
+
     /// Names and values in the order of the template.
+    #[cfg(test)]
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&'a str, &'a str)> + '_ {
-        self.route.iter().enumerate().map(|(index, param)| (&*param.name, self.value(index)))
+        (0..).map_while(|at| self.pair(at))
     }
 }

@@ -1,13 +1,13 @@
 //! What a router refuses to start with.
 
-use crate::app::{Answer, Methods, Route, RouteError, RouteLimits, Router, Routes};
+use crate::app::{Handler, Methods, Route, RouteError, RouteLimits, Router, Routes};
 use crate::http::Method;
 
 fn refused(templates: &[&str]) -> Option<RouteError> {
     let route = |template: &&str| Route {
         methods: Methods::One(Method::Get),
         template: (*template).to_owned(),
-        answer: Answer::Whole(|_, _| ()),
+        endpoint: (|| ()).endpoint(),
     };
     let limits = RouteLimits {
         max_request_body_size: None,
