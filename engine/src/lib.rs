@@ -32,7 +32,10 @@ mod runtime;
 mod sys;
 mod telemetry;
 
-pub use app::{FieldValue, FromRequest, Handler, Header, Peer, RouteLimits, Shared, State};
+pub use app::{
+    Endpoint, Extension, FieldValue, FromRequest, Group, Handler, Header, Middleware, Next, Peer,
+    RouteLimits, Shared, State, middleware,
+};
 #[cfg(feature = "serde")]
 pub use app::{Form, Path, Query};
 #[cfg(feature = "cli")]
@@ -41,8 +44,8 @@ pub use host::{App, CpuList, DriverChoice, Limits, Options, Server, StartError};
 #[cfg(feature = "json")]
 pub use http::Json;
 pub use http::{
-    Body, Error, Event, Exchange, ExchangeError, Html, Method, Redirect, Request, RequestBody, Respond,
-    Response, Sse, Status, StreamBody, Version, WorkerInfo,
+    Body, Error, Event, Exchange, ExchangeError, Html, Method, Redirect, Reply, Request, RequestBody,
+    Respond, Response, Sse, Status, StreamBody, Version, WorkerInfo,
 };
 pub use proto::{FieldError, MinDataRate};
 pub use runtime::{
@@ -71,8 +74,8 @@ pub mod prelude {
     #[cfg(feature = "json")]
     pub use crate::Json;
     pub use crate::{
-        App, Body, Error, Exchange, ExchangeError, FromRequest, Header, Html, Method, Peer, Redirect,
-        Request, RequestBody, Respond, Response, Result, Shared, State, Status,
+        App, Body, Error, Exchange, ExchangeError, FromRequest, Handler, Header, Html, Method, Next, Peer,
+        Redirect, Reply, Request, RequestBody, Respond, Response, Result, Shared, State, Status,
     };
     #[cfg(feature = "serde")]
     pub use crate::{Form, Path, Query};

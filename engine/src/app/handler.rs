@@ -5,12 +5,14 @@
 
 use std::marker::PhantomData;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
 
 use super::extract::{Extract, FromRequest};
 use super::item::{self, CallAsync, CallStream, CallSync};
+use super::middleware::Middleware;
 use crate::conn::{Task, Work, task};
 use crate::http::{Error, Needs, Request, Respond, Responder, Response};
 use crate::proto::h1::ResponseWriter;
@@ -24,18 +26,27 @@ pub(crate) type AsyncHandler = fn(&Request<'_>, &mut Response<'_, '_>) -> Option
 /// One that reads or writes bodies in pieces, in a task.
 pub(crate) type StreamHandler = fn(&Request<'_>) -> Task;
 
-/// A handler, compiled.
-#[derive(Clone, Copy)]
+/// A handler, compiled. It can be registered like the function that it was.
+#[derive(Clone)]
 pub struct Endpoint {
     pub(crate) call: Call,
     /// What its extractors need of the application.
     pub(crate) needs: fn(&mut Needs),
+    /// What the function is called.
+    pub(crate) name: &'static str,
+    /// The middleware of its own, the outermost first.
+    pub(crate) layers: Vec<Arc<dyn Middleware>>,
 }
 
 impl Endpoint {
-    /// Whether it reads or writes bodies in pieces.
-    pub(crate) fn streams(&self) -> bool {
-        matches!(self.call, Call::Stream(_))
+    fn new<F>(call: Call, needs: fn(&mut Needs)) -> Self {
+        Self { call, needs, name: std::any::type_name::<F>(), layers: Vec::new() }
+    }
+}
+
+impl std::fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Endpoint({})", self.name)
     }
 }
 
@@ -45,6 +56,13 @@ pub(crate) enum Call {
     Sync(SyncHandler),
     Async(AsyncHandler),
     Stream(StreamHandler),
+}
+
+impl Call {
+    /// Whether it reads or writes bodies in pieces.
+    pub(crate) fn streams(self) -> bool {
+        matches!(self, Self::Stream(_))
+    }
 }
 
 /// What can be registered for a route: a function, or a closure that captures nothing.
@@ -71,10 +89,41 @@ pub(crate) enum Call {
             implements `Respond`; async functions take extractors that own their values",
     note = "the types of a closure's parameters must be written: `|request: &Request, response: &mut Response| ...`"
 )]
-pub trait Handler<M>: Copy + 'static {
+pub trait Handler<M>: Sized {
     /// Compiles it.
     #[doc(hidden)]
     fn endpoint(self) -> Endpoint;
+
+    /// Puts middleware around this handler alone. The one that was put on last is the outermost.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use peregrine::middleware::timeout;
+    /// use peregrine::prelude::*;
+    ///
+    /// async fn report() -> &'static str {
+    ///     "all is well"
+    /// }
+    ///
+    /// let mut app = App::new();
+    /// app.get("/report", report.with(timeout(Duration::from_secs(60))));
+    /// ```
+    fn with(self, middleware: impl Middleware) -> Endpoint {
+        let mut endpoint = self.endpoint();
+        endpoint.layers.insert(0, Arc::new(middleware));
+        endpoint
+    }
+}
+
+/// Marks what is compiled already.
+#[doc(hidden)]
+pub struct Compiled;
+
+impl Handler<Compiled> for Endpoint {
+    fn endpoint(self) -> Endpoint {
+        self
+    }
 }
 
 /// Marks the barest form.
@@ -94,7 +143,7 @@ where
     F: Fn(&Request<'_>, &mut Response<'_, '_>) + Copy + 'static,
 {
     fn endpoint(self) -> Endpoint {
-        Endpoint { call: Call::Sync(item::sync::<F, Raw>(self)), needs: |_| {} }
+        Endpoint::new::<F>(Call::Sync(item::sync::<F, Raw>(self)), |_| {})
     }
 }
 
@@ -220,7 +269,7 @@ macro_rules! handlers {
                 }
                 let call = Call::Sync(item::sync::<F, Sync<($($extractor,)*)>>(self));
                 #[allow(unused_variables, reason = "there may be no extractor")]
-                Endpoint { call, needs: |needs| { $($extractor::needs(needs);)* } }
+                Endpoint::new::<F>(call, |needs| { $($extractor::needs(needs);)* })
             }
         }
 
@@ -279,7 +328,7 @@ macro_rules! handlers {
                     Call::Async(item::asynchronous::<F, Async<($($extractor,)*)>>(self))
                 };
                 #[allow(unused_variables, reason = "there may be no extractor")]
-                Endpoint { call, needs: |needs| { $(<$extractor as FromRequest>::needs(needs);)* } }
+                Endpoint::new::<F>(call, |needs| { $(<$extractor as FromRequest>::needs(needs);)* })
             }
         }
     };

@@ -1,16 +1,18 @@
 //! The application: handlers of many forms and their routes, compiled into one table of function pointers.
 //!
 //! Owns the path from a request to its handler, and from the handler's value to the response. The parts: `handler`
-//! compiles functions, with the one unsafe step in `item`; `extract` holds what they take; `router` finds them;
-//! `service` is all of it for one worker. It must not know connections' states, drivers or descriptors.
+//! compiles functions, with the one unsafe step in `item`; `extract` holds what they take; `middleware` stands around
+//! them; `registry` keeps what was registered, `router` finds it; `service` is all of it for one worker. It must not know connections' states, drivers or descriptors.
 
 mod constraint;
 mod extract;
 mod handler;
 mod item;
 mod literals;
+pub mod middleware;
 mod pattern;
 mod reader;
+mod registry;
 mod router;
 mod service;
 mod template;
@@ -24,11 +26,13 @@ use std::any::Any;
 use std::rc::Rc;
 use std::sync::Arc;
 
-pub use extract::{FieldValue, FromRequest, Header, Peer, Shared, State};
+pub use extract::{Extension, FieldValue, FromRequest, Header, Peer, Shared, State};
 #[cfg(feature = "serde")]
 pub use extract::{Form, Path, Query};
-pub(crate) use handler::Endpoint;
-pub use handler::Handler;
+pub use handler::{Endpoint, Handler};
+pub use middleware::{Middleware, Next};
+pub use registry::Group;
+pub(crate) use registry::{Listed, ROOT, Registry, registers};
 pub(crate) use router::Router;
 pub(crate) use service::{AppService, Blueprint};
 
@@ -40,14 +44,6 @@ use crate::proto::MinDataRate;
 pub(crate) enum Methods {
     One(Method),
     Any,
-}
-
-/// One registration.
-#[derive(Clone)]
-pub(crate) struct Route {
-    pub(crate) methods: Methods,
-    pub(crate) template: String,
-    pub(crate) endpoint: Endpoint,
 }
 
 /// Makes the state of one worker.
@@ -64,17 +60,6 @@ pub struct RouteLimits {
     /// As [`Limits::min_response_data_rate`](crate::Limits::min_response_data_rate). For streaming handlers:
     /// other responses share their sends with those of other routes, and have the server's.
     pub min_response_data_rate: Option<MinDataRate>,
-}
-
-/// Everything that a router is made of.
-#[derive(Clone)]
-pub(crate) struct Routes {
-    pub(crate) routes: Vec<Route>,
-    pub(crate) fallback: Option<Endpoint>,
-    pub(crate) connect: Option<Endpoint>,
-    /// Those of the server, and those of templates.
-    pub(crate) limits: RouteLimits,
-    pub(crate) own_limits: Vec<(String, RouteLimits)>,
 }
 
 /// Why a route cannot be registered.

@@ -7,11 +7,11 @@ use std::rc::Rc;
 use peregrine_parser::TargetForm;
 use peregrine_pool::Slots;
 
-use super::handler::{Call, Endpoint};
-use super::router::{Entry, Router};
-use super::{MakeState, RouteLimits};
-use crate::conn::{Admission, Called, ConnectionInfo, Service, Shared, Streaming};
-use crate::http::{Context, Request, Response, WorkerInfo};
+use super::handler::Call;
+use super::router::{Entry, Resolved, Router};
+use super::{MakeState, RouteLimits, middleware};
+use crate::conn::{Admission, Called, Common, ConnectionInfo, Service, Shared, Streaming};
+use crate::http::{Context, Kept, Request, Response, WorkerInfo};
 use crate::proto::h1::{BodyLimits, ResponseWriter};
 use crate::proto::{Rate, RequestParts};
 
@@ -31,8 +31,8 @@ pub(crate) struct AppService {
 
 impl Blueprint {
     /// The service of the worker that the calling thread is. What makes state may panic.
-    pub(crate) fn service(self, worker: WorkerInfo, slots: Slots) -> AppService {
-        let mut context = Context::new(worker, slots);
+    pub(crate) fn service(self, worker: WorkerInfo, slots: Slots, common: &Rc<Common>) -> AppService {
+        let mut context = Context::new(worker, slots, Rc::clone(common));
         for shared in self.shared {
             context.add_shared(shared);
         }
@@ -45,22 +45,22 @@ impl Blueprint {
 
 /// What answers a request.
 enum Found<'a> {
-    Endpoint(&'a Endpoint),
+    Handler(&'a Resolved),
     /// `OPTIONS *` asks for the server as a whole.
     Server,
-    Nothing,
+    Nobody,
 }
 
 impl Router {
     #[inline]
     fn find<'a>(&'a self, entry: Option<&'a Entry>, parts: &RequestParts<'_>) -> Found<'a> {
-        let own = entry.and_then(|entry| entry.endpoint(parts.method));
+        let own = entry.and_then(|entry| entry.handler(parts.method));
         match (own, parts.form) {
-            (Some(endpoint), _) => Found::Endpoint(endpoint),
+            (Some(handler), _) => Found::Handler(handler),
             (None, TargetForm::Asterisk) => Found::Server,
-            (None, _) if entry.is_some() => Found::Nothing,
-            (None, TargetForm::Authority) => self.connect.as_ref().map_or(Found::Nothing, Found::Endpoint),
-            (None, _) => self.fallback.as_ref().map_or(Found::Nothing, Found::Endpoint),
+            (None, _) if entry.is_some() => Found::Nobody,
+            (None, TargetForm::Authority) => self.connect.as_ref().map_or(Found::Nobody, Found::Handler),
+            (None, _) => self.fallback(parts.path).map_or(Found::Nobody, Found::Handler),
         }
     }
 
@@ -82,13 +82,28 @@ impl Service for AppService {
             let response = &mut Response::new(writer);
             let request = || Request::new(parts, params, connection, context, None);
             match router.find(entry, parts) {
-                Found::Endpoint(Endpoint { call: Call::Sync(handler), .. }) => handler(&request(), response),
-                Found::Endpoint(Endpoint { call: Call::Async(handler), .. }) => {
+                Found::Handler(Resolved::Plain(Call::Sync(handler))) => handler(&request(), response),
+                Found::Handler(Resolved::Plain(Call::Async(handler))) => {
                     return handler(&request(), response).map_or(Called::Answered, Called::Begun);
                 }
-                Found::Endpoint(Endpoint { call: Call::Stream(_), .. }) => return Called::Streams,
+                Found::Handler(resolved) if resolved.streams() => return Called::Streams,
+                Found::Handler(Resolved::Plain(Call::Stream(_))) => return Called::Streams,
+                Found::Handler(Resolved::Chained(chain)) => {
+                    return Called::Begun(middleware::begin(chain, Kept::of(&request(), None), context));
+                }
                 Found::Server => Router::answer_for_server(response),
-                Found::Nothing => router.answer_without_handler(entry, parts.method, response),
+                Found::Nobody => match &router.nobody {
+                    None => router.answer_without_handler(entry, parts.method, response),
+                    Some(chain) => {
+                        let (status, allow) = router.refusal(entry, parts.method);
+                        let refusal = Some((status, allow.map(str::to_owned)));
+                        return Called::Begun(middleware::begin(
+                            chain,
+                            Kept::of(&request(), refusal),
+                            context,
+                        ));
+                    }
+                },
             }
             Called::Answered
         })
@@ -102,9 +117,9 @@ impl Service for AppService {
                 min_rate: limits.min_request_body_data_rate.map(Rate::from),
             };
             match self.router.find(entry, parts) {
-                Found::Endpoint(Endpoint { call: Call::Stream(_), .. }) => Admission::Stream(limits),
-                Found::Endpoint(_) => Admission::Whole(limits),
-                Found::Server | Found::Nothing => Admission::Unwanted,
+                Found::Handler(resolved) if resolved.streams() => Admission::Stream(limits),
+                Found::Handler(_) => Admission::Whole(limits),
+                Found::Server | Found::Nobody => Admission::Unwanted,
             }
         })
     }
@@ -112,15 +127,15 @@ impl Service for AppService {
     fn stream(&mut self, parts: &RequestParts<'_>, exchange: Rc<Shared>) -> Streaming {
         let Self { router, context } = self;
         router.look_up(parts.path, |entry, params| {
-            let Found::Endpoint(Endpoint { call: Call::Stream(handler), .. }) = router.find(entry, parts)
-            else {
-                unreachable!("only what `call` or `admit` has found to be streamed");
-            };
             let request = Request::new(parts, params, &exchange.info, context, Some(&exchange));
-            Streaming {
-                task: handler(&request),
-                min_response_rate: router.limits(entry).min_response_data_rate.map(Rate::from),
-            }
+            let task = match router.find(entry, parts) {
+                Found::Handler(Resolved::Plain(Call::Stream(handler))) => handler(&request),
+                Found::Handler(Resolved::Chained(chain)) => {
+                    middleware::begin(chain, Kept::of(&request, None), context)
+                }
+                _ => unreachable!("only what `call` or `admit` has found to be streamed"),
+            };
+            Streaming { task, min_response_rate: router.limits(entry).min_response_data_rate.map(Rate::from) }
         })
     }
 }

@@ -30,6 +30,8 @@ pub(super) const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 pub(crate) struct Common {
     /// Another than that of the straight way, whose handlers may complete an exchange that waits elsewhere.
     pub(crate) preamble: RefCell<Preamble>,
+    /// Others, for responses that are written one within the other.
+    pub(crate) preambles: RefCell<Vec<Preamble>>,
     pub(crate) blocks: Blocks,
     /// Each response is its connection's last.
     pub(crate) draining: Cell<bool>,
@@ -39,6 +41,19 @@ pub(crate) struct Common {
     /// Receive blocks that wait in exchanges, and how many may.
     pub(crate) held_blocks: Rc<Cell<u32>>,
     pub(crate) max_held_blocks: u32,
+}
+
+impl Common {
+    /// Lets `write` write with a preamble that nobody else has meanwhile.
+    pub(crate) fn with_preamble<T>(&self, write: impl FnOnce(&mut Preamble) -> T) -> T {
+        let spare = self.preambles.borrow_mut().pop();
+        let mut preamble = spare.unwrap_or_else(|| self.preamble.borrow().clone());
+        let seconds = self.preamble.borrow().unix_seconds();
+        preamble.refresh(seconds);
+        let written = write(&mut preamble);
+        self.preambles.borrow_mut().push(preamble);
+        written
+    }
 }
 
 /// Why something about an exchange did not work.
@@ -211,6 +226,8 @@ pub(super) struct State {
     pub(super) written: Written,
     pub(super) terms: Terms,
     trailer_lines: Vec<u8>,
+    /// Field lines that the response begins with.
+    early_lines: Vec<u8>,
     writer: Option<Waker>,
     /// The writer waits for everything to be gone.
     is_flushing: bool,
@@ -513,6 +530,11 @@ impl Shared {
         Ok(())
     }
 
+    /// Adds a field line, which has been checked, to the final response, whoever writes it.
+    pub(crate) fn add_early_line(&self, line: &[u8]) {
+        self.state.borrow_mut().early_lines.extend_from_slice(line);
+    }
+
     /// The state, if nothing of the final response is written.
     fn open_state(&self) -> Result<std::cell::RefMut<'_, State>, ExchangeError> {
         let mut state = self.state.borrow_mut();
@@ -540,6 +562,7 @@ impl Shared {
         let mut preamble = self.common.preamble.borrow_mut();
         let mut writer = ResponseWriter::new(room, &mut preamble, terms);
         writer.begin();
+        writer.add_lines(&state.early_lines);
         let (finished, value) = write(&mut writer)?;
         let payload = if finished.has_payload { writer.take_payload() } else { None };
         drop(preamble);
@@ -797,7 +820,7 @@ fn has_room(outbox: &Outbox, max: usize) -> bool {
     outbox.bytes() == 0 || outbox.weight() < max
 }
 
-fn write_field_line(to: &mut Vec<u8>, name: &str, value: &[u8]) -> Result<(), FieldError> {
+pub(crate) fn write_field_line(to: &mut Vec<u8>, name: &str, value: &[u8]) -> Result<(), FieldError> {
     if !is_token(name.as_bytes()) {
         return Err(FieldError::Name);
     }
@@ -816,6 +839,7 @@ struct Buffers {
     pieces: VecDeque<Piece>,
     outbox: Outbox,
     trailer_lines: Vec<u8>,
+    early_lines: Vec<u8>,
     path: Vec<u8>,
 }
 
@@ -823,7 +847,7 @@ impl State {
     fn new(opening: Opening<'_>, buffers: Buffers) -> Self {
         let Opening { terms, expects_continue, is_complete, upgrades, is_connect, may_connect, path } =
             opening;
-        let Buffers { pieces, outbox, trailer_lines, path: mut kept_path } = buffers;
+        let Buffers { pieces, outbox, trailer_lines, early_lines, path: mut kept_path } = buffers;
         kept_path.extend_from_slice(path);
         Self {
             pieces,
@@ -841,6 +865,7 @@ impl State {
             written: Written::Open,
             terms,
             trailer_lines,
+            early_lines,
             writer: None,
             is_flushing: false,
             misuse: None,
@@ -857,11 +882,13 @@ impl State {
         self.pieces.clear();
         self.outbox.reset();
         self.trailer_lines.clear();
+        self.early_lines.clear();
         self.path.clear();
         Buffers {
             pieces: std::mem::take(&mut self.pieces),
             outbox: std::mem::take(&mut self.outbox),
             trailer_lines: std::mem::take(&mut self.trailer_lines),
+            early_lines: std::mem::take(&mut self.early_lines),
             path: std::mem::take(&mut self.path),
         }
     }

@@ -131,7 +131,8 @@ impl Harness {
             max_connections: 1000,
         };
         change(&mut settings);
-        let connections = Connections::new(driver, |slots| TestService { slots }, Simd::detect(), settings);
+        let connections =
+            Connections::new(driver, |slots, _| TestService { slots }, Simd::detect(), settings);
         Self { connections, world, send_blocks }
     }
 

@@ -39,7 +39,7 @@ use crate::proto::{Rate, Rejection, RequestParts};
 use crate::sys::socket;
 
 pub use exchange::ExchangeError;
-pub(crate) use exchange::{Piece, PieceToSend, Shared};
+pub(crate) use exchange::{Common, Piece, PieceToSend, Shared, write_field_line};
 pub(crate) use gate::{Gate, GateLimits};
 use running::Exchange;
 pub(crate) use table::{Connections, Settings};
@@ -83,6 +83,9 @@ pub(crate) trait Work {
 
     /// Writes the response.
     fn respond(self: Pin<&mut Self>, _: &mut ResponseWriter<'_>) {}
+
+    /// Its connection goes, and it stays: nothing may be asked of the socket any more.
+    fn part(&self) {}
 }
 
 /// A future that sends its response itself, by the [`Shared`] that it was given.
@@ -218,12 +221,12 @@ impl ConnectionInfo {
     }
 
     /// Forgets the socket.
-    fn detach(&self) {
+    pub(crate) fn detach(&self) {
         self.socket.set(Fd(-1));
     }
 
     /// The same for a handler that may outlive the connection.
-    fn share(&self) -> Self {
+    pub(crate) fn share(&self) -> Self {
         Self::new(self.id, self.socket())
     }
 

@@ -704,6 +704,7 @@ impl<D: Driver, S: Service> Connections<D, S> {
 
 /// Lets a task go on whose connection is gone.
 fn run_on(runtime: &Rc<Runtime>, mut task: Task, wakers: Option<TaskWakers>) {
+    task.part();
     let rest = async move {
         // What it answers, and whether it fails, is told to nobody.
         let _ = poll_fn(|context| Work::poll(task.as_mut(), context)).await;

@@ -121,7 +121,12 @@ pub(crate) struct Connections<D, S> {
 }
 
 impl<D: Driver, S: Service> Connections<D, S> {
-    pub(crate) fn new(driver: D, service: impl FnOnce(Slots) -> S, simd: Simd, settings: Settings) -> Self {
+    pub(crate) fn new(
+        driver: D,
+        service: impl FnOnce(Slots, &Rc<Common>) -> S,
+        simd: Simd,
+        settings: Settings,
+    ) -> Self {
         let now = driver.now();
         let preamble = || {
             let mut preamble = Preamble::new(settings.server_field, now.unix_seconds);
@@ -129,9 +134,9 @@ impl<D: Driver, S: Service> Connections<D, S> {
             preamble
         };
         let runtime = Runtime::enter(settings.bell.clone(), now.millis, driver.is_simulated());
-        let service = service(runtime.slots.clone());
         let common = Common {
             preamble: RefCell::new(preamble()),
+            preambles: RefCell::default(),
             blocks: settings.send_blocks.clone(),
             draining: Cell::new(false),
             gate: Arc::clone(&settings.gate),
@@ -139,11 +144,12 @@ impl<D: Driver, S: Service> Connections<D, S> {
             held_blocks: Rc::default(),
             max_held_blocks: settings.max_held_blocks,
         };
+        let common = Rc::new(common);
         Self {
             server: Server {
-                service,
+                service: service(runtime.slots.clone(), &common),
                 preamble: preamble(),
-                common: Rc::new(common),
+                common,
                 counters: Counters::default(),
                 log_rejections: settings.log_rejections,
                 runtime: Rc::clone(&runtime),

@@ -7,10 +7,8 @@ use std::sync::Arc;
 use super::error::{Result, StartError};
 use super::options::Options;
 use super::server::{self, Server};
-use crate::app::{
-    Blueprint, Endpoint, Handler, MakeState, Methods, Route, RouteError, RouteLimits, Router, Routes,
-};
-use crate::http::{Error, Method, Need, Needs, WorkerInfo};
+use crate::app::{Blueprint, Handler, MakeState, ROOT, Registry, RouteError, registers};
+use crate::http::{Error, Need, Needs, WorkerInfo};
 
 /// An application: routes, and the server that they run on.
 ///
@@ -33,16 +31,12 @@ pub struct App {
     /// What the command line and the environment ask for: it wins over what the code says.
     #[cfg(feature = "cli")]
     flags: Option<super::Flags>,
-    routes: Vec<Route>,
-    fallback: Option<Endpoint>,
-    connect: Option<Endpoint>,
-    limits: Vec<(String, ChangeLimits)>,
+    registry: Registry,
     states: Vec<(Need, MakeState)>,
     shared: Vec<(Need, Arc<dyn Any + Send + Sync>)>,
 }
 
-/// What [`App::limits_for`] was told.
-type ChangeLimits = Arc<dyn Fn(&mut RouteLimits) + Send + Sync>;
+registers!(App, self => self.registry, ROOT);
 
 impl App {
     /// An application with default options: `http://localhost:5000`, a worker per CPU.
@@ -82,74 +76,6 @@ impl App {
         self
     }
 
-    fn route<M>(&mut self, methods: Methods, template: &str, handler: impl Handler<M>) -> &mut Self {
-        let endpoint = handler.endpoint();
-        self.routes.push(Route { methods, template: template.to_owned(), endpoint });
-        self
-    }
-
-    /// Answers GET, and HEAD with the same head, for paths that match `template`: `/users/{id}` captures one
-    /// segment, `/files/{*rest}` the rest of the path. Templates are checked at the start.
-    ///
-    /// Paths are case-sensitive, and `/users/` is another path than `/users`. Neither `{id}` nor `{*rest}`
-    /// matches nothing: `/files/{*rest}` does not match `/files/`. A path that has routes, but none for the
-    /// method, is answered with 405 and `Allow`.
-    pub fn get<M>(&mut self, template: &str, handler: impl Handler<M>) -> &mut Self {
-        self.route(Methods::One(Method::Get), template, handler)
-    }
-
-    /// Answers POST; templates as in [`get`](Self::get).
-    pub fn post<M>(&mut self, template: &str, handler: impl Handler<M>) -> &mut Self {
-        self.route(Methods::One(Method::Post), template, handler)
-    }
-
-    /// Answers PUT; templates as in [`get`](Self::get).
-    pub fn put<M>(&mut self, template: &str, handler: impl Handler<M>) -> &mut Self {
-        self.route(Methods::One(Method::Put), template, handler)
-    }
-
-    /// Answers PATCH; templates as in [`get`](Self::get).
-    pub fn patch<M>(&mut self, template: &str, handler: impl Handler<M>) -> &mut Self {
-        self.route(Methods::One(Method::Patch), template, handler)
-    }
-
-    /// Answers DELETE; templates as in [`get`](Self::get).
-    pub fn delete<M>(&mut self, template: &str, handler: impl Handler<M>) -> &mut Self {
-        self.route(Methods::One(Method::Delete), template, handler)
-    }
-
-    /// Answers HEAD in another way than by GET's head; templates as in [`get`](Self::get).
-    pub fn head<M>(&mut self, template: &str, handler: impl Handler<M>) -> &mut Self {
-        self.route(Methods::One(Method::Head), template, handler)
-    }
-
-    /// Answers OPTIONS in another way than with `Allow`; templates as in [`get`](Self::get).
-    pub fn options<M>(&mut self, template: &str, handler: impl Handler<M>) -> &mut Self {
-        self.route(Methods::One(Method::Options), template, handler)
-    }
-
-    /// Answers every method that has no handler of its own; templates as in [`get`](Self::get).
-    pub fn any<M>(&mut self, template: &str, handler: impl Handler<M>) -> &mut Self {
-        self.route(Methods::Any, template, handler)
-    }
-
-    /// Answers what no template matches, instead of 404. It does not get the requests whose path matches but
-    /// whose method does not: these are answered with 405.
-    pub fn fallback<M>(&mut self, handler: impl Handler<M>) -> &mut Self {
-        self.fallback = Some(handler.endpoint());
-        self
-    }
-
-    /// Answers `method`; templates as in [`get`](Self::get).
-    ///
-    /// # Panics
-    /// `method` is [`Method::Other`], [`Method::Trace`] or [`Method::Connect`], which routes cannot name.
-    pub fn on<M>(&mut self, method: Method, template: &str, handler: impl Handler<M>) -> &mut Self {
-        let named = !matches!(method, Method::Other | Method::Trace | Method::Connect);
-        assert!(named, "no route can name the method {method:?}; for CONNECT there is App::connect");
-        self.route(Methods::One(method), template, handler)
-    }
-
     /// Answers CONNECT, whose target is a host and a port instead of a path: see
     /// [`Exchange::accept_connect`](crate::Exchange::accept_connect). Without such a handler CONNECT is answered with
     /// 404.
@@ -158,8 +84,8 @@ impl App {
     /// `handler` takes no [`Exchange`](crate::Exchange): no other makes a tunnel, which a success would promise.
     pub fn connect<M>(&mut self, handler: impl Handler<M>) -> &mut Self {
         let endpoint = handler.endpoint();
-        assert!(endpoint.streams(), "a handler of CONNECT takes an Exchange");
-        self.connect = Some(endpoint);
+        assert!(endpoint.call.streams(), "a handler of CONNECT takes an Exchange");
+        self.registry.set_connect(endpoint);
         self
     }
 
@@ -189,21 +115,34 @@ impl App {
         self
     }
 
-    /// Changes limits for the routes of one template, which must have a handler when the server starts. `change`
-    /// is given those of the server.
+    /// Takes over another application's routes, groups, middleware and state, below `prefix` (`""` for none). Its
+    /// options, its handler of CONNECT and what it was told on the command line stay behind.
     ///
     /// ```
-    /// let mut app = peregrine::App::new();
-    /// app.post("/upload", || "thanks");
-    /// app.limits_for("/upload", |limits| limits.max_request_body_size = Some(1 << 30));
+    /// use peregrine::App;
+    ///
+    /// fn shop() -> App {
+    ///     let mut shop = App::new();
+    ///     shop.get("/things", || "things");
+    ///     shop
+    /// }
+    ///
+    /// let mut app = App::new();
+    /// app.nest("/shop", shop()); // GET /shop/things
     /// ```
-    pub fn limits_for(
-        &mut self,
-        template: &str,
-        change: impl Fn(&mut RouteLimits) + Send + Sync + 'static,
-    ) -> &mut Self {
-        self.limits.push((template.to_owned(), Arc::new(change)));
+    pub fn nest(&mut self, prefix: &str, app: App) -> &mut Self {
+        let scope = self.registry.add_scope(ROOT, prefix);
+        self.registry.nest(scope, &app.registry);
+        self.states.extend(app.states);
+        self.shared.extend(app.shared);
         self
+    }
+
+    /// The routes, a line each, in the order of their registration: methods, template, handler, and how much
+    /// middleware is around it. What `--routes` prints.
+    #[must_use]
+    pub fn routes(&self) -> String {
+        super::banner::routes(&self.registry.list())
     }
 
     /// The options that the server would start with now: the defaults, what the code has set, and over that
@@ -229,9 +168,6 @@ impl App {
 
     /// Finds state that is missing, or made twice.
     fn check_needs(&self) -> Result<()> {
-        let routes = self.routes.iter().map(|route| (route.template.as_str(), route.endpoint));
-        let others = [("the fallback", self.fallback), ("CONNECT", self.connect)];
-        let others = others.into_iter().filter_map(|(name, endpoint)| Some((name, endpoint?)));
         let has: Vec<Need> = self
             .states
             .iter()
@@ -243,40 +179,29 @@ impl App {
                 return Err(StartError::StateTwice { name: need.name });
             }
         }
-        for (pattern, endpoint) in routes.chain(others) {
-            let mut needs = Needs::default();
-            (endpoint.needs)(&mut needs);
+        let mut missing = None;
+        self.registry.needs(|pattern, needs| {
             if let Some(need) = needs.needs.iter().find(|need| !has.contains(need)) {
-                let Need { name, is_shared, .. } = *need;
-                return Err(StartError::MissingState { pattern: pattern.to_owned(), name, is_shared });
+                missing.get_or_insert((pattern.to_owned(), *need));
+            }
+        });
+        match missing {
+            None => Ok(()),
+            Some((pattern, Need { name, is_shared, .. })) => {
+                Err(StartError::MissingState { pattern, name, is_shared })
             }
         }
-        Ok(())
     }
 
     fn compile(&self) -> Result<Blueprint> {
         self.check_needs()?;
         let limits = self.configuration().limits.of_routes();
-        let mut own_limits: Vec<(String, RouteLimits)> = Vec::new();
-        for (template, change) in &self.limits {
-            let known = own_limits.iter().position(|(known, _)| known == template);
-            let at = known.unwrap_or_else(|| {
-                own_limits.push((template.clone(), limits));
-                own_limits.len() - 1
-            });
-            change(&mut own_limits[at].1);
-        }
-        for (_, own) in &own_limits {
+        for (_, own) in self.registry.own_limits(limits) {
             super::limits::check_rates(own.min_request_body_data_rate, own.min_response_data_rate)?;
         }
-        let routes = Routes {
-            routes: self.routes.clone(),
-            fallback: self.fallback,
-            connect: self.connect,
-            limits,
-            own_limits,
-        };
-        let router = Router::new(&routes)
+        let router = self
+            .registry
+            .compile(limits)
             .map_err(|RouteError { template, problem }| StartError::Route { pattern: template, problem })?;
         Ok(Blueprint {
             router,
@@ -290,7 +215,12 @@ impl App {
     /// # Errors
     /// Why it could not start, in one sentence; or that a worker failed. Each is a [`StartError`].
     pub fn run(&self) -> Result<(), Error> {
-        Ok(server::run(self.configuration(), &self.compile()?)?)
+        let (options, blueprint) = (self.configuration(), self.compile()?);
+        if options.print_routes {
+            super::banner::print_routes(&self.routes());
+            return Ok(());
+        }
+        Ok(server::run(options, &blueprint)?)
     }
 
     /// Serves in the background, without start-up lines and without touching signals. Returns once connections

@@ -2,9 +2,11 @@
 //!
 //! Five of them are ASP.NET Core's, to the letter: scripts wait for them and read the address out of them.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::io::{self, Write};
 use std::path::Path;
+
+use crate::app::Listed;
 
 /// Says on standard output that the server is up: what `driver` it serves with and where, and what it is
 /// reached by. To be called when all workers accept.
@@ -20,6 +22,11 @@ pub(crate) fn print_shutdown() {
 /// Shows a memory plan on standard output, and what it does not cover.
 pub(crate) fn print_plan(plan: &impl fmt::Display) {
     to_stdout(|out| writeln!(out, "{plan}{NOT_PLANNED}"));
+}
+
+/// Shows the routes on standard output.
+pub(crate) fn print_routes(routes: &str) {
+    to_stdout(|out| write!(out, "{routes}"));
 }
 
 /// Says on standard error what is not as it was asked for, but no reason to stop.
@@ -73,4 +80,22 @@ mod tests {
                         Content root path: /app\n";
         assert_eq!(String::from_utf8(out).unwrap(), expected);
     }
+}
+
+/// The table of routes.
+pub(super) fn routes(routes: &[Listed]) -> String {
+    let width = |of: fn(&Listed) -> &str| routes.iter().map(|route| of(route).len()).max().unwrap_or(0);
+    let (methods, templates) = (width(|route| &route.methods), width(|route| &route.template));
+    let mut table = String::new();
+    for Listed { methods: method, template, handler, layers } in routes {
+        let _ = write!(table, "{method:methods$}  {template:templates$}  {handler}");
+        match layers {
+            0 => table.push('\n'),
+            1 => table.push_str("  (1 middleware)\n"),
+            layers => {
+                let _ = writeln!(table, "  ({layers} middleware)");
+            }
+        }
+    }
+    table
 }

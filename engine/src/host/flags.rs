@@ -198,6 +198,11 @@ pub struct Flags {
     #[arg(long, env = "PEREGRINE_MEMORY_PLAN", value_parser = BoolishValueParser::new())]
     #[arg(help_heading = "Diagnostics")]
     pub memory_plan: bool,
+
+    /// Print the routes, with their handlers, and exit
+    #[arg(long, env = "PEREGRINE_ROUTES", value_parser = BoolishValueParser::new())]
+    #[arg(help_heading = "Diagnostics")]
+    pub routes: bool,
 }
 
 const URLS_HELP: &str = "Addresses to listen on, separated by ';' [default: http://localhost:5000]
@@ -283,6 +288,7 @@ impl Flags {
         set(&mut options.environment, self.environment);
         options.server_header &= !self.no_server_header;
         options.memory_plan |= self.memory_plan;
+        options.print_routes |= self.routes;
         options.log_rejections |= self.log_rejections;
     }
 }
@@ -407,7 +413,7 @@ mod tests {
     fn every_flag_reaches_its_option_and_wins_over_the_code() {
         let args = "--urls http://*:80;http://[::1]:81 --backlog 7 --workers 2 --cpus 4-5 --no-pin --driver \
                     io_uring --busy-poll-us 50 --driver-rung 2 --content-root /tmp --environment Staging \
-                    --no-server-header --memory-plan --max-request-body-size 1m --max-request-line-size 4k \
+                    --no-server-header --memory-plan --routes --max-request-body-size 1m --max-request-line-size 4k \
                     --max-request-headers-total-size 16K --max-request-header-count 50 --keep-alive-timeout 2m \
                     --request-headers-timeout 10 --half-closed-timeout 3 --shutdown-timeout 500ms --max-request-buffer-size 2m \
                     --max-response-buffer-size none --max-buffered-bodies-size 1g --max-concurrent-connections 8 \
@@ -432,6 +438,7 @@ mod tests {
             environment: "Staging".to_owned(),
             server_header: false,
             memory_plan: true,
+            print_routes: true,
             limits: Limits {
                 max_request_body_size: Some(1 << 20),
                 max_request_line_size: 4096,

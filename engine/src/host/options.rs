@@ -93,8 +93,9 @@ pub struct Options {
     pub content_root: PathBuf,
 
     /// The name of the environment that this server runs in, by convention `Development`, `Staging` or
-    /// `Production`. Default `Production`. The engine only shows it; what differs by it is for the application,
-    /// which reads it from [`App::configuration`](crate::App::configuration).
+    /// `Production`. Default `Production`. In `Development` clients are told in detail why a handler or an extractor has
+    /// failed; what else differs by it is for the application, which reads it from
+    /// [`App::configuration`](crate::App::configuration).
     pub environment: String,
 
     /// Whether responses carry `Server: peregrine`. Default true (Kestrel's `AddServerHeader`).
@@ -114,6 +115,9 @@ pub struct Options {
 
     /// Print how much memory the server would take, and for what, instead of serving. Default false.
     pub memory_plan: bool,
+
+    /// Print the routes instead of serving, see [`App::routes`](crate::App::routes). Default false.
+    pub print_routes: bool,
 
     /// Start at this step of the ladder of kernel features, 0 being the newest, to try what older kernels
     /// get. For tests; default: the best that works.
@@ -138,6 +142,7 @@ impl Default for Options {
             limits: Limits::default(),
             log_rejections: false,
             memory_plan: false,
+            print_routes: false,
             driver_rung: None,
         }
     }

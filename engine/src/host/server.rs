@@ -291,7 +291,6 @@ pub(crate) fn run(options: Options, blueprint: &Blueprint) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::app::Routes;
     use crate::host::CpuList;
 
     #[test]
@@ -312,9 +311,7 @@ mod tests {
 
     fn blueprint() -> Blueprint {
         let limits = Options::default().limits.of_routes();
-        let none =
-            Routes { routes: Vec::new(), fallback: None, connect: None, limits, own_limits: Vec::new() };
-        Blueprint { router: crate::app::Router::new(&none).unwrap(), states: Vec::new(), shared: Vec::new() }
+        Blueprint { router: crate::app::Router::new(limits), states: Vec::new(), shared: Vec::new() }
     }
 
     #[test]

@@ -191,7 +191,7 @@ impl Plan {
         };
         let worker = WorkerInfo { index: self.index, count: self.count };
         let connections = catch_unwind(AssertUnwindSafe(|| {
-            let service = |slots| self.blueprint.service(worker, slots);
+            let service = |slots, common: &_| self.blueprint.service(worker, slots, common);
             Connections::new(driver, service, Simd::detect(), settings)
         }));
         let connections = match connections {

@@ -3,10 +3,17 @@
 //! Owns the values that the application has made for this worker, by their types. It must not know what they are.
 
 use std::any::{Any, TypeId, type_name};
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use peregrine_pool::Slots;
+use peregrine_pool::{Slots, Spare};
+
+use super::Kept;
+use crate::conn::Common;
+
+/// So many places of kept requests are kept.
+const SPARE_KEPT_MAX: usize = 64;
 
 /// The worker that state is made for, and that handlers run on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,13 +30,18 @@ pub(crate) struct Context {
     pub(crate) worker: WorkerInfo,
     /// Where the futures of handlers lie.
     pub(crate) slots: Slots,
+    /// What responses are written with.
+    pub(crate) common: Rc<Common>,
+    /// Places of kept requests, for the next ones.
+    pub(crate) spare_kept: RefCell<Spare<Rc<Kept>>>,
     states: Vec<(TypeId, Rc<dyn Any>)>,
     shared: Vec<(TypeId, Arc<dyn Any + Send + Sync>)>,
 }
 
 impl Context {
-    pub(crate) fn new(worker: WorkerInfo, slots: Slots) -> Self {
-        Self { worker, slots, states: Vec::new(), shared: Vec::new() }
+    pub(crate) fn new(worker: WorkerInfo, slots: Slots, common: Rc<Common>) -> Self {
+        let spare_kept = RefCell::new(Spare::new(SPARE_KEPT_MAX));
+        Self { worker, slots, common, spare_kept, states: Vec::new(), shared: Vec::new() }
     }
 
     pub(crate) fn add_state(&mut self, state: Rc<dyn Any>) {

@@ -6,7 +6,8 @@ use std::fmt;
 use std::ops::Deref;
 use std::rc::Rc;
 
-use super::request::{Fields, KeptHead, Request};
+use super::kept::KeptHead;
+use super::request::{Fields, Request};
 use super::{Body, Context, Response};
 use crate::conn::{ExchangeError, Piece, PieceToSend, Shared};
 use crate::proto::FieldError;
@@ -57,7 +58,7 @@ impl Exchange {
     /// The request, as far as its head goes.
     #[must_use]
     pub fn request(&self) -> Request<'_> {
-        self.head.request(&self.body.shared.info, &self.context, Some(&self.body.shared))
+        Request::of_head(&self.head, &self.body.shared.info, &self.context, Some(&self.body.shared))
     }
 
     /// The request's body.

@@ -6,7 +6,9 @@ mod body;
 mod context;
 mod error;
 mod exchange;
+mod kept;
 mod params;
+mod reply;
 mod request;
 mod respond;
 mod response;
@@ -21,8 +23,10 @@ pub use exchange::{
     Chunk, Exchange, RequestBody, Responder, ResponseHead, ResponseStream, Upgraded, UpgradedReader,
     UpgradedWriter,
 };
+pub(crate) use kept::Kept;
 pub(crate) use params::{PathParam, PathParams};
 pub use peregrine_parser::{Method, Version};
+pub use reply::Reply;
 pub use request::{Fields, ParamPairs, QueryPairs, Request};
 #[cfg(feature = "json")]
 pub use respond::Json;

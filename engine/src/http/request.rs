@@ -2,17 +2,15 @@
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
-use std::ops::Range;
 use std::rc::Rc;
 
-use peregrine_parser::{
-    Method, Plus, TargetForm, Version, eq_ignore_ascii_case, percent_decode, query_pairs,
-};
+use peregrine_parser::{Method, Plus, Version, eq_ignore_ascii_case, percent_decode, query_pairs};
 
+use super::kept::{Kept, KeptHead, draft};
 use super::params::PathParams;
-use super::{Context, WorkerInfo};
-use crate::conn::{ConnectionInfo, Shared};
-use crate::proto::{RequestParts, Trailers};
+use super::{Context, Reply, Respond, WorkerInfo};
+use crate::conn::{ConnectionInfo, Shared, write_field_line};
+use crate::proto::{FieldError, RequestParts, Trailers};
 
 /// A request. Everything in it is borrowed from the block that it arrived in, and valid in the handler only.
 #[derive(Clone, Copy)]
@@ -23,6 +21,8 @@ pub struct Request<'a> {
     context: &'a Rc<Context>,
     /// What its bodies go through, if they are streamed.
     shared: Option<&'a Rc<Shared>>,
+    /// What middleware has it in.
+    kept: Option<&'a Kept>,
 }
 
 /// Where the parts of a request are: moving them would cost more than looking there.
@@ -37,7 +37,7 @@ enum Parts<'a> {
 enum Params<'a> {
     None,
     Matched(&'a PathParams<'a>),
-    Kept(&'a [(Box<str>, Box<str>)]),
+    Kept(&'a KeptHead),
 }
 
 impl<'a> Request<'a> {
@@ -49,7 +49,101 @@ impl<'a> Request<'a> {
         shared: Option<&'a Rc<Shared>>,
     ) -> Self {
         let params = params.map_or(Params::None, Params::Matched);
-        Self { parts: Parts::Elsewhere(parts), params, connection, context, shared }
+        Self { parts: Parts::Elsewhere(parts), params, connection, context, shared, kept: None }
+    }
+
+    /// A request that is kept, with its parts `parts`.
+    pub(crate) fn of_kept(
+        parts: &'a RequestParts<'a>,
+        head: &'a KeptHead,
+        connection: &'a ConnectionInfo,
+        context: &'a Rc<Context>,
+        shared: Option<&'a Rc<Shared>>,
+        kept: Option<&'a Kept>,
+    ) -> Self {
+        Self { parts: Parts::Elsewhere(parts), params: Params::Kept(head), connection, context, shared, kept }
+    }
+
+    /// The same, with nowhere to borrow the parts from.
+    pub(crate) fn of_head(
+        head: &'a KeptHead,
+        connection: &'a ConnectionInfo,
+        context: &'a Rc<Context>,
+        shared: Option<&'a Rc<Shared>>,
+    ) -> Self {
+        let parts = Parts::Here(head.parts(&[]));
+        Self { parts, params: Params::Kept(head), connection, context, shared, kept: None }
+    }
+
+    pub(crate) fn connection(&self) -> &'a ConnectionInfo {
+        self.connection
+    }
+
+    /// Attaches a value for the middleware and the handler that come after; one of the same type is replaced. Handlers
+    /// take it as [`Extension`](crate::Extension).
+    ///
+    /// # Panics
+    /// There is no middleware on the request's way, so that nobody could find the value.
+    pub fn insert<T: 'static>(&self, value: T) {
+        self.kept.expect("values are attached by middleware").insert(value);
+    }
+
+    /// The value of a type that middleware has attached.
+    #[must_use]
+    pub fn extension<T: 'static>(&self) -> Option<Rc<T>> {
+        self.kept?.get()
+    }
+
+    /// Adds a field to the response, whoever writes it, and even if its handler sends it piece by piece. For middleware;
+    /// before [`Next::run`](crate::Next::run).
+    ///
+    /// # Errors
+    /// The name is no token; the value holds a control character; or it is one of the fields that only a response itself
+    /// can have (`Content-Length`, `Content-Type`, `Connection`, `Transfer-Encoding`, `Date`, `Server`), or there is no
+    /// middleware on the request's way.
+    pub fn response_field(&self, name: &str, value: impl AsRef<[u8]>) -> Result<(), FieldError> {
+        const REFUSED: [&str; 6] =
+            ["content-length", "content-type", "connection", "transfer-encoding", "date", "server"];
+        let Some(kept) = self.kept else { return Err(FieldError::Name) };
+        if REFUSED.iter().any(|refused| name.eq_ignore_ascii_case(refused)) {
+            return Err(FieldError::Name);
+        }
+        let mut line = Vec::with_capacity(name.len() + 64);
+        write_field_line(&mut line, name, value.as_ref())?;
+        kept.add_response_line(&line);
+        if let Some(shared) = self.shared {
+            shared.add_early_line(&line);
+        }
+        Ok(())
+    }
+
+    /// Lets `look` look at the lines that [`response_field`](Self::response_field) has added.
+    pub(crate) fn with_response_fields(&self, look: impl FnOnce(&[u8])) {
+        if let Some(kept) = self.kept {
+            kept.with_response_lines(look);
+        }
+    }
+
+    /// The worker's value of a type, which [`App::state`](crate::App::state) makes.
+    #[must_use]
+    pub fn state<T: 'static>(&self) -> Option<Rc<T>> {
+        self.context.state()
+    }
+
+    /// Why a request that is kept has no handler.
+    pub(crate) fn refusal(&self) -> Option<(u16, Option<&'a str>)> {
+        self.kept?.refusal()
+    }
+
+    /// Makes a response of a value, for middleware that answers instead of a handler.
+    #[must_use]
+    pub fn reply(&self, value: impl Respond) -> Reply {
+        value.into_reply(self)
+    }
+
+    /// The response that `value` writes.
+    pub(crate) fn draft(&self, value: impl Respond) -> Reply {
+        draft(value, self)
     }
 
     pub(crate) fn context(&self) -> &'a Rc<Context> {
@@ -61,7 +155,7 @@ impl<'a> Request<'a> {
     }
 
     #[inline]
-    fn parts(&self) -> &RequestParts<'a> {
+    pub(crate) fn parts(&self) -> &RequestParts<'a> {
         match &self.parts {
             Parts::Elsewhere(parts) => parts,
             Parts::Here(parts) => parts,
@@ -123,7 +217,7 @@ impl<'a> Request<'a> {
         match self.params {
             Params::None => None,
             Params::Matched(params) => params.get(name),
-            Params::Kept(params) => params.iter().find(|(key, _)| **key == *name).map(|(_, value)| &**value),
+            Params::Kept(_) => self.params().find(|(key, _)| *key == name).map(|(_, value)| value),
         }
     }
 
@@ -223,7 +317,7 @@ impl<'a> Iterator for ParamPairs<'a> {
         match self.params {
             Params::None => None,
             Params::Matched(params) => params.pair(at),
-            Params::Kept(params) => params.get(at).map(|(key, value)| (&**key, &**value)),
+            Params::Kept(head) => head.param(at),
         }
     }
 }
@@ -247,83 +341,6 @@ impl<'a> Iterator for Fields<'a> {
     fn next(&mut self) -> Option<Self::Item> {
         let field = self.fields.next()?;
         Some((text(field.name.of(self.bytes)), field.value.of(self.bytes)))
-    }
-}
-
-/// The head of a request, kept for a handler that runs on when its block is gone.
-pub(crate) struct KeptHead {
-    /// The head, then the parts that may not lie in it.
-    bytes: Vec<u8>,
-    head: Range<usize>,
-    fields: Vec<peregrine_parser::Field>,
-    method: Method,
-    method_name: Range<usize>,
-    version: Version,
-    form: TargetForm,
-    target: Range<usize>,
-    path: Range<usize>,
-    query: Option<Range<usize>>,
-    may_upgrade: bool,
-    may_tunnel: bool,
-    params: Vec<(Box<str>, Box<str>)>,
-    no_trailers: Trailers,
-}
-
-impl KeptHead {
-    pub(crate) fn of(request: &Request<'_>) -> Self {
-        let parts = request.parts();
-        let mut bytes = Vec::with_capacity(parts.head_bytes + 3 * parts.target.len() + 16);
-        let mut keep = |part: &[u8]| {
-            let start = bytes.len();
-            bytes.extend_from_slice(part);
-            start..bytes.len()
-        };
-        let head = keep(&parts.head[..parts.head_bytes]);
-        let (method_name, target) = (keep(parts.method_name), keep(parts.target));
-        let (path, query) = (keep(parts.path), parts.query.map(&mut keep));
-        let params = request.params();
-        Self {
-            head,
-            fields: parts.fields.to_vec(),
-            method: parts.method,
-            method_name,
-            version: parts.version,
-            form: parts.form,
-            target,
-            path,
-            query,
-            may_upgrade: parts.may_upgrade,
-            may_tunnel: parts.may_tunnel,
-            params: params.map(|(key, value)| (key.into(), value.into())).collect(),
-            no_trailers: Trailers::default(),
-            bytes,
-        }
-    }
-
-    pub(crate) fn request<'a>(
-        &'a self,
-        connection: &'a ConnectionInfo,
-        context: &'a Rc<Context>,
-        shared: Option<&'a Rc<Shared>>,
-    ) -> Request<'a> {
-        let part = |range: &Range<usize>| &self.bytes[range.clone()];
-        let parts = RequestParts {
-            method: self.method,
-            method_name: part(&self.method_name),
-            version: self.version,
-            target: part(&self.target),
-            form: self.form,
-            path: part(&self.path),
-            query: self.query.as_ref().map(part),
-            fields: &self.fields,
-            head: part(&self.head),
-            head_bytes: self.head.len(),
-            body: &[],
-            trailers: &self.no_trailers,
-            may_upgrade: self.may_upgrade,
-            may_tunnel: self.may_tunnel,
-        };
-        Request { parts: Parts::Here(parts), params: Params::Kept(&self.params), connection, context, shared }
     }
 }
 

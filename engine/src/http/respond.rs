@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 use std::convert::Infallible;
 
-use super::{Body, Error, Responder, Response};
+use super::{Body, Error, Reply, Request, Responder, Response};
 use crate::conn::ExchangeError;
 
 /// What a handler can return: it writes itself into the response.
@@ -62,6 +62,15 @@ pub trait Respond {
         Self: Sized,
     {
         std::future::ready(responder.respond(|response| self.respond(response)))
+    }
+
+    /// Becomes a response that middleware can look at.
+    #[doc(hidden)]
+    fn into_reply(self, request: &Request<'_>) -> Reply
+    where
+        Self: Sized,
+    {
+        request.draft(self)
     }
 
     /// What has gone wrong, if this is an error: a response that has begun before cannot go on then.
@@ -247,6 +256,13 @@ impl<R: Respond, E: Respond> Respond for Result<R, E> {
         match self {
             Ok(inner) => inner.stream(responder).await,
             Err(error) => responder.respond(|response| respond_error(error, response)),
+        }
+    }
+
+    fn into_reply(self, request: &Request<'_>) -> Reply {
+        match self {
+            Ok(inner) => inner.into_reply(request),
+            error => request.draft(error),
         }
     }
 

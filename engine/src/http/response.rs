@@ -4,7 +4,7 @@ use std::io;
 
 use super::Body;
 use crate::proto::FieldError;
-use crate::proto::h1::{KnownType, ResponseWriter};
+use crate::proto::h1::{Draft, KnownType, ResponseWriter};
 
 /// A response. It starts as `200` without a body; methods may come in any order, the last body counts.
 ///
@@ -141,6 +141,11 @@ impl<'a, 'b> Response<'a, 'b> {
         if let Err(failure) = self.writer.set_untyped_payload(body.0) {
             self.writer.fail(failure);
         }
+    }
+
+    /// Becomes the response of `draft`, whose bytes are in `block`.
+    pub(crate) fn adopt(&mut self, block: &[u8], draft: Draft) {
+        self.writer.adopt(block, draft);
     }
 
     /// Tells the log of this response.

@@ -180,7 +180,13 @@ impl<S: Read + Write> Client<S> {
     /// The next response, whose body is chunked.
     #[track_caller]
     pub(crate) fn receive_stream(&mut self) -> Response {
-        let mut response = self.receive_head();
+        let head = self.receive_head();
+        self.receive_chunks(head)
+    }
+
+    /// The chunks of a response whose head was received.
+    #[track_caller]
+    pub(crate) fn receive_chunks(&mut self, mut response: Response) -> Response {
         assert_eq!(response.field("Transfer-Encoding"), Some("chunked"));
         loop {
             let size = self.take_line();

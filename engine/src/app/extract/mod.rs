@@ -14,7 +14,7 @@ pub use body::Form;
 pub use head::{FieldValue, Header, Peer};
 #[cfg(feature = "serde")]
 pub use head::{Path, Query};
-pub use state::{Shared, State};
+pub use state::{Extension, Shared, State};
 
 /// What a handler can take as a parameter, made from the request; it owns what it holds.
 ///

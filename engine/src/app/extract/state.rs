@@ -86,6 +86,28 @@ impl<T> Deref for Shared<T> {
     }
 }
 
+/// What middleware has attached to the request by [`Request::insert`]. Where nothing of the type is attached the answer
+/// is 500.
+#[derive(Debug)]
+pub struct Extension<T>(pub Rc<T>);
+
+impl<T: 'static> FromRequest for Extension<T> {
+    fn from_request(request: &Request<'_>) -> Result<Self, Error> {
+        request.extension().map(Self).ok_or_else(|| {
+            let name = std::any::type_name::<T>();
+            Error::refusal(500, format!("no middleware has attached a value of the type {name}"))
+        })
+    }
+}
+
+impl<T> Deref for Extension<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
 /// Only for extractors that are called by others: what a handler itself takes is looked for at the start.
 #[cold]
 fn missing<T>() -> Error {

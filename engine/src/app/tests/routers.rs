@@ -1,27 +1,20 @@
 //! What a router refuses to start with.
 
-use crate::app::{Handler, Methods, Route, RouteError, RouteLimits, Router, Routes};
+use crate::app::{Handler, Methods, ROOT, Registry, RouteError, RouteLimits};
 use crate::http::Method;
 
+const LIMITS: RouteLimits = RouteLimits {
+    max_request_body_size: None,
+    min_request_body_data_rate: None,
+    min_response_data_rate: None,
+};
+
 fn refused(templates: &[&str]) -> Option<RouteError> {
-    let route = |template: &&str| Route {
-        methods: Methods::One(Method::Get),
-        template: (*template).to_owned(),
-        endpoint: (|| ()).endpoint(),
-    };
-    let limits = RouteLimits {
-        max_request_body_size: None,
-        min_request_body_data_rate: None,
-        min_response_data_rate: None,
-    };
-    let routes = Routes {
-        routes: templates.iter().map(route).collect(),
-        fallback: None,
-        connect: None,
-        limits,
-        own_limits: Vec::new(),
-    };
-    Router::new(&routes).err()
+    let mut registry = Registry::default();
+    for template in templates {
+        registry.add(ROOT, Methods::One(Method::Get), template, (|| ()).endpoint());
+    }
+    registry.compile(LIMITS).err()
 }
 
 #[test]

@@ -16,6 +16,15 @@ impl<'a> Buffer<'a> {
         Self { block, len: 0, spilled: None }
     }
 
+    /// Goes on with `len` bytes that are in the block, or in `spilled`.
+    pub(super) fn resume(&mut self, len: usize, spilled: Option<Vec<u8>>) {
+        self.len = len;
+        if spilled.is_some() {
+            self.block = &mut [];
+        }
+        self.spilled = spilled;
+    }
+
     #[inline]
     pub(super) fn push(&mut self, bytes: &[u8]) {
         let end = self.len + bytes.len();

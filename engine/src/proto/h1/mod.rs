@@ -11,4 +11,4 @@ pub(crate) mod response;
 pub(crate) use body::BodyDecoder;
 pub(crate) use encoder::{BodyEncoder, CHUNK_LINE_BYTES_MAX, StreamError};
 pub(crate) use machine::{BodyLimits, Machine, MachineLimits, Progress};
-pub(crate) use response::{Finished, KnownType, Preamble, ResponseWriter, Terms};
+pub(crate) use response::{Draft, Finished, KnownType, Preamble, ResponseWriter, Terms};

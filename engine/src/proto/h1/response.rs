@@ -15,6 +15,7 @@ use crate::proto::FieldError;
 const COPY_BYTES_MAX: usize = 8 * 1024;
 
 /// What every response of a worker begins with, made anew once a second.
+#[derive(Clone)]
 pub(crate) struct Preamble {
     /// Status line 200, `Server` if wanted, `Date`.
     bytes: Vec<u8>,
@@ -45,6 +46,11 @@ impl Preamble {
         if self.unix_seconds != unix_seconds {
             self.write(unix_seconds);
         }
+    }
+
+    /// The second that its date tells.
+    pub(crate) fn unix_seconds(&self) -> u64 {
+        self.unix_seconds
     }
 
     fn write(&mut self, unix_seconds: u64) {
@@ -140,7 +146,84 @@ pub(crate) struct ResponseWriter<'a> {
     told: Option<Box<String>>,
 }
 
+/// A response between two writers: everything of it but the block that it lies in.
+pub(crate) struct Draft {
+    len: usize,
+    spilled: Option<Vec<u8>>,
+    close: bool,
+    status: u16,
+    seen: u8,
+    stated_length: Option<u64>,
+    body: Body,
+    unended: bool,
+    failure: Option<FieldError>,
+    #[expect(clippy::box_collection, reason = "a word, for what hardly any response has")]
+    told: Option<Box<String>>,
+}
+
+impl Draft {
+    pub(crate) fn status(&self) -> u16 {
+        self.status
+    }
+}
+
 impl<'a> ResponseWriter<'a> {
+    /// Puts the response aside. It goes on with [`resume`](Self::resume), in the same block.
+    pub(crate) fn park(self) -> Draft {
+        Draft {
+            len: self.buffer.len,
+            spilled: self.buffer.spilled,
+            close: self.terms.close,
+            status: self.status,
+            seen: self.seen,
+            stated_length: self.stated_length,
+            body: self.body,
+            unended: self.unended,
+            failure: self.failure,
+            told: self.told,
+        }
+    }
+
+    /// Goes on with a response whose bytes are in `block`.
+    pub(crate) fn resume(block: &'a mut [u8], preamble: &'a mut Preamble, draft: Draft) -> Self {
+        let mut writer = Self::new(block, preamble, Terms { close: draft.close, ..Terms::default() });
+        writer.buffer.resume(draft.len, draft.spilled);
+        writer.status = draft.status;
+        writer.seen = draft.seen;
+        writer.stated_length = draft.stated_length;
+        writer.body = draft.body;
+        writer.unended = draft.unended;
+        writer.failure = draft.failure;
+        writer.told = draft.told;
+        writer
+    }
+
+    /// Becomes the response of `draft`, whose bytes are in `block`, on the terms of this one's request.
+    pub(crate) fn adopt(&mut self, block: &[u8], mut draft: Draft) {
+        let terms = self.terms;
+        match draft.spilled.take() {
+            Some(heap) => self.buffer.resume(draft.len, Some(heap)),
+            None => {
+                self.buffer.truncate(0);
+                self.buffer.push(&block[..draft.len]);
+            }
+        }
+        self.status = draft.status;
+        self.seen = draft.seen;
+        self.stated_length = draft.stated_length;
+        self.body = std::mem::replace(&mut draft.body, Body::Empty);
+        self.unended = draft.unended;
+        self.failure = draft.failure;
+        self.told = draft.told.take();
+        self.terms.close = draft.close;
+        if terms.close {
+            self.close();
+        } else if terms.keep_alive_1_0 && self.seen & CONNECTION == 0 {
+            self.seen |= CONNECTION;
+            self.write_line(b"Connection", b"keep-alive");
+        }
+    }
+
     /// A response that will lie at the start of `block`; to be begun where it stays.
     #[inline]
     pub(crate) fn new(block: &'a mut [u8], preamble: &'a mut Preamble, terms: Terms) -> Self {
@@ -259,6 +342,12 @@ impl<'a> ResponseWriter<'a> {
         }
         self.write_line(name.as_bytes(), value);
         Ok(())
+    }
+
+    /// Adds whole field lines, which somebody has checked.
+    pub(crate) fn add_lines(&mut self, lines: &[u8]) {
+        debug_assert!(matches!(self.body, Body::Empty), "only while the head is open");
+        self.buffer.push(lines);
     }
 
     /// Makes this the connection's last response.
