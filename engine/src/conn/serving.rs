@@ -272,17 +272,9 @@ impl<S: Service> Server<S> {
             Ok(Called::Answered) => {}
             Ok(Called::Begun(task)) => {
                 let first = Waiting { runtime: &self.runtime, key, path: request.path };
-                match first.poll(task, &mut response, &mut self.counters) {
-                    None => {}
-                    Some((task, wakers, is_detached)) => {
-                        let opening = Opening::whole(terms, request.path);
-                        let shared = self.open_shared(info, wakers, opening);
-                        let mut running = Running::new(shared, task, None, None);
-                        running.is_detached = is_detached;
-                        self.counters.requests += 1;
-                        self.waiting = Some(self.exchange(BodyDecoder::default(), running));
-                        return Answered::Waits;
-                    }
+                if let Some(waits) = first.poll(task, &mut response, &mut self.counters) {
+                    self.wait(info, waits, terms, request.path);
+                    return Answered::Waits;
                 }
             }
             Ok(Called::Streams) => {
@@ -310,6 +302,22 @@ impl<S: Service> Server<S> {
             outgoing.last = Some(self.reason(quota));
         }
         Answered::Yes
+    }
+
+    /// Keeps a task that waits, as the exchange that serving stops for.
+    #[inline(never)]
+    fn wait(
+        &mut self,
+        info: &ConnectionInfo,
+        (task, wakers, is_detached): (Task, TaskWakers, bool),
+        terms: Terms,
+        path: &[u8],
+    ) {
+        let shared = self.open_shared(info, wakers, Opening::whole(terms, path));
+        let mut running = Running::new(shared, task, None, None);
+        running.is_detached = is_detached;
+        self.counters.requests += 1;
+        self.waiting = Some(self.exchange(BodyDecoder::default(), running));
     }
 
     /// A place for an exchange.
@@ -433,7 +441,7 @@ struct Waiting<'a> {
 impl Waiting<'_> {
     /// Polls it for the first time. If it is ready its response is written; otherwise it comes back, with what wakes
     /// it and whether it has asked to outlive its client.
-    #[inline]
+    #[inline(never)]
     fn poll(
         self,
         mut task: Task,

@@ -32,13 +32,20 @@ pub(crate) struct Wheel<const SLOT_MILLIS: u64 = 250> {
     heads: Box<[Option<Key>; SLOTS]>,
     /// A bit per slot that has entries.
     occupied: [u64; SLOTS / 64],
+    /// A bit per word of those that has bits.
+    summary: u16,
     /// The first slot, counted from time 0, that has not been gone through.
     position: u64,
 }
 
 impl<const SLOT_MILLIS: u64> Wheel<SLOT_MILLIS> {
     pub(crate) fn new(now: u64) -> Self {
-        Self { heads: Box::new([None; SLOTS]), occupied: [0; SLOTS / 64], position: now / SLOT_MILLIS }
+        Self {
+            heads: Box::new([None; SLOTS]),
+            occupied: [0; SLOTS / 64],
+            summary: 0,
+            position: now / SLOT_MILLIS,
+        }
     }
 
     /// Sets the deadline of `key`, armed or not.
@@ -74,6 +81,7 @@ impl<const SLOT_MILLIS: u64> Wheel<SLOT_MILLIS> {
         }
         *timers.link(key) = TimerLink { deadline, previous: None, next, slot: slot as u16 + 1 };
         self.occupied[slot / 64] |= 1 << (slot % 64);
+        self.summary |= 1 << (slot / 64);
     }
 
     /// Forgets the deadline of `key`, if it has one.
@@ -89,6 +97,9 @@ impl<const SLOT_MILLIS: u64> Wheel<SLOT_MILLIS> {
         }
         if self.heads[slot].is_none() {
             self.occupied[slot / 64] &= !(1 << (slot % 64));
+            if self.occupied[slot / 64] == 0 {
+                self.summary &= !(1 << (slot / 64));
+            }
         }
     }
 
@@ -129,24 +140,25 @@ impl<const SLOT_MILLIS: u64> Wheel<SLOT_MILLIS> {
     /// The next occupied slot from the current one on: counted from time 0, and its index.
     fn first_occupied(&self) -> Option<(u64, usize)> {
         let start = (self.position % SLOTS as u64) as usize;
-        let words = SLOTS / 64;
-        for step in 0..=words {
-            let word = (start / 64 + step) % words;
-            let mut bits = self.occupied[word];
-            if step == 0 {
-                bits &= u64::MAX << (start % 64);
-            } else if step == words {
-                bits &= !(u64::MAX << (start % 64));
+        let word = start / 64;
+        let mut bits = self.occupied[word] & (u64::MAX << (start % 64));
+        let mut found = word;
+        if bits == 0 {
+            // The words behind this one, and last of all this one again, of which only what is before is left.
+            let behind = self.summary.rotate_right(word as u32 + 1);
+            if behind == 0 {
+                return None;
             }
-            if bits != 0 {
-                let slot = word * 64 + bits.trailing_zeros() as usize;
-                let ahead = (slot + SLOTS - start) % SLOTS;
-                return Some((self.position + ahead as u64, slot));
-            }
+            found = (word + 1 + behind.trailing_zeros() as usize) % self.occupied.len();
+            bits = self.occupied[found];
         }
-        None
+        let slot = found * 64 + bits.trailing_zeros() as usize;
+        let ahead = (slot + SLOTS - start) % SLOTS;
+        Some((self.position + ahead as u64, slot))
     }
 }
+
+const _: () = assert!(SLOTS / 64 == u16::BITS as usize, "a bit of the summary for each word");
 
 #[cfg(test)]
 mod tests {

@@ -15,7 +15,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Waker;
 
-use peregrine_pool::{Placed, Slab, Slots};
+use peregrine_pool::{Key, Placed, Slab, Slots};
 
 pub use spawn::{JoinError, JoinHandle, spawn};
 pub use time::{Elapsed, Interval, Sleep, Timeout, interval, sleep, timeout};
@@ -48,6 +48,8 @@ pub(crate) struct Runtime {
     now: Cell<u64>,
     is_simulated: bool,
     timers: RefCell<Timers>,
+    /// When the next of them may be due; no later than that.
+    due: Cell<u64>,
     tasks: RefCell<Slab<Spawned>>,
     /// Tasks of it that the worker waits for when it drains.
     detached: Cell<u32>,
@@ -78,6 +80,7 @@ impl Runtime {
             now: Cell::new(now),
             is_simulated,
             timers: RefCell::new(Timers::new(now)),
+            due: Cell::new(u64::MAX),
             tasks: RefCell::new(Slab::new(TASKS_MAX)),
             detached: Cell::new(0),
             spare_wakers: RefCell::default(),
@@ -149,20 +152,40 @@ impl Runtime {
     }
 
     /// When [`advance`](Self::advance) has something to do.
+    #[inline]
     pub(crate) fn next_due(&self) -> Option<u64> {
-        self.timers.borrow().next_due()
+        let due = self.due.get();
+        (due != u64::MAX).then_some(due)
+    }
+
+    /// Wakes `waker` at `deadline`; `None` when there is no memory for it.
+    fn add_timer(&self, deadline: u64, waker: Waker) -> Option<Key> {
+        let mut timers = self.timers.borrow_mut();
+        let timer = timers.insert(self.now(), deadline, waker)?;
+        self.due.set(timers.next_due().unwrap_or(u64::MAX));
+        Some(timer)
     }
 
     /// Wakes whoever has waited for a time that has come.
+    #[inline]
     pub(crate) fn advance(&self, now: u64) {
         self.now.set(now);
-        if self.next_due().is_none() {
-            return;
+        if self.due.get() != u64::MAX {
+            self.wake_expired();
         }
+    }
+
+    #[inline(never)]
+    fn wake_expired(&self) {
         let now = self.now();
         loop {
             // The wakers may be anybody's code: nothing is borrowed while they run.
-            let expired = self.timers.borrow_mut().pop_expired(now);
+            let expired = {
+                let mut timers = self.timers.borrow_mut();
+                let expired = timers.pop_expired(now);
+                self.due.set(timers.next_due().unwrap_or(u64::MAX));
+                expired
+            };
             let Some(waker) = expired else { return };
             waker.wake();
         }

@@ -58,12 +58,10 @@ impl Future for Sleep {
             self.forget();
             return Poll::Ready(());
         }
-        let mut timers = self.runtime.timers.borrow_mut();
         match self.timer {
-            Some(timer) => timers.rewake(timer, context.waker()),
+            Some(timer) => self.runtime.timers.borrow_mut().rewake(timer, context.waker()),
             None => {
-                let timer = timers.insert(self.runtime.now(), self.deadline, context.waker().clone());
-                drop(timers);
+                let timer = self.runtime.add_timer(self.deadline, context.waker().clone());
                 if timer.is_none() {
                     // Without a timer there is nothing but to ask again.
                     context.waker().wake_by_ref();
