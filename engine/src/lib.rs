@@ -32,12 +32,18 @@ mod runtime;
 mod sys;
 mod telemetry;
 
+#[cfg(feature = "cookies")]
+pub use app::Cookies;
 pub use app::{
     Endpoint, Extension, FieldValue, FromRequest, Group, Handler, Header, Middleware, Next, Peer,
     RouteLimits, Shared, State, middleware,
 };
 #[cfg(feature = "serde")]
 pub use app::{Form, Path, Query};
+#[cfg(feature = "multipart")]
+pub use app::{Multipart, Part, PartChunk};
+#[cfg(feature = "cookies")]
+pub use cookie::Cookie;
 #[cfg(feature = "cli")]
 pub use host::Flags;
 pub use host::{App, CpuList, DriverChoice, Limits, Options, Server, StartError};

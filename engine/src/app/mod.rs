@@ -26,9 +26,13 @@ use std::any::Any;
 use std::rc::Rc;
 use std::sync::Arc;
 
+#[cfg(feature = "cookies")]
+pub use extract::Cookies;
 pub use extract::{Extension, FieldValue, FromRequest, Header, Peer, Shared, State};
 #[cfg(feature = "serde")]
 pub use extract::{Form, Path, Query};
+#[cfg(feature = "multipart")]
+pub use extract::{Multipart, Part, PartChunk};
 pub use handler::{Endpoint, Handler};
 pub use middleware::{Middleware, Next};
 pub use registry::Group;

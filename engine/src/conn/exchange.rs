@@ -446,7 +446,7 @@ impl Shared {
 
     // What the handler asks for.
 
-    fn poll_read(&self, context: &mut Context<'_>) -> Poll<Result<Option<Piece>, ExchangeError>> {
+    pub(crate) fn poll_read(&self, context: &mut Context<'_>) -> Poll<Result<Option<Piece>, ExchangeError>> {
         let mut state = self.state.borrow_mut();
         state.has_woken_reader = false;
         if let Some(piece) = state.pieces.pop_front() {

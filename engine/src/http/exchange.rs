@@ -4,12 +4,16 @@
 
 use std::fmt;
 use std::ops::Deref;
+use std::pin::Pin;
 use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use futures_core::Stream;
 
 use super::kept::KeptHead;
 use super::request::{Fields, Request};
-use super::{Body, Context, Response};
-use crate::conn::{ExchangeError, Piece, PieceToSend, Shared};
+use super::{Body, Context as Worker, Response};
+use crate::conn::{ExchangeError, Piece, PieceToSend, Shared, write_field_line};
 use crate::proto::FieldError;
 use crate::proto::h1::ResponseWriter;
 
@@ -40,7 +44,7 @@ use crate::proto::h1::ResponseWriter;
 pub struct Exchange {
     head: KeptHead,
     body: RequestBody,
-    context: Rc<Context>,
+    context: Rc<Worker>,
 }
 
 impl Exchange {
@@ -186,6 +190,14 @@ impl Responder {
         }
     }
 
+    /// Adds a field to the response that follows.
+    pub(crate) fn field(&self, name: &str, value: &str) -> Result<(), String> {
+        let mut line = Vec::new();
+        write_field_line(&mut line, name, value.as_bytes()).map_err(|error| error.to_string())?;
+        self.shared.add_early_line(&line);
+        Ok(())
+    }
+
     /// As [`Exchange::start`].
     pub(crate) fn start(
         &self,
@@ -256,6 +268,15 @@ impl RequestBody {
     /// kept apart from the fields of the head.
     pub fn trailers<T>(&self, look: impl FnOnce(Fields<'_>) -> T) -> T {
         self.shared.with_trailers(|trailers| look(Fields::of(trailers)))
+    }
+}
+
+/// The body as a stream of pieces, see [`read`](RequestBody::read).
+impl Stream for RequestBody {
+    type Item = Result<Chunk, ExchangeError>;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.shared.poll_read(context).map(|read| read.map(|piece| piece.map(Chunk)).transpose())
     }
 }
 

@@ -4,16 +4,24 @@
 //! or how a handler is called.
 
 mod body;
+#[cfg(feature = "cookies")]
+mod cookies;
 mod head;
+#[cfg(feature = "multipart")]
+mod multipart;
 mod state;
 
 use crate::http::{Error, Exchange, Needs, Request, RequestBody};
 
 #[cfg(feature = "serde")]
 pub use body::Form;
+#[cfg(feature = "cookies")]
+pub use cookies::Cookies;
 pub use head::{FieldValue, Header, Peer};
 #[cfg(feature = "serde")]
 pub use head::{Path, Query};
+#[cfg(feature = "multipart")]
+pub use multipart::{Multipart, Part, PartChunk};
 pub use state::{Extension, Shared, State};
 
 /// What a handler can take as a parameter, made from the request; it owns what it holds.

@@ -1,0 +1,24 @@
+//! The application that servers are compared by, on Peregrine: written as its users would, with no tricks.
+
+use peer_api::{Detail, Order, Page, Receipt, User};
+use peregrine::prelude::*;
+
+async fn order(
+    Path(id): Path<u64>,
+    Query(page): Query<Page>,
+    Json(order): Json<Order>,
+) -> Json<Receipt> {
+    Json(Receipt::of(id, order, &page))
+}
+
+async fn user(Path(id): Path<u64>, Query(detail): Query<Detail>) -> Json<User> {
+    Json(User::of(id, &detail))
+}
+
+fn main() -> Result<()> {
+    let mut app = App::from_args()?;
+    app.get("/plaintext", || "Hello, World!");
+    app.get("/users/{id}", user);
+    app.post("/users/{id}/orders", order);
+    app.run()
+}
