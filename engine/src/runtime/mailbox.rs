@@ -4,20 +4,21 @@
 //! it sleeps. It must not know what a task is.
 
 use std::cell::Cell;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::atomic::AtomicU64 as Count;
+use std::sync::{Arc, PoisonError, Weak};
 use std::task::Wake;
 
 use peregrine_pool::Key;
 
-use crate::sys::wake::Waker as Bell;
+use super::sync::{AtomicBool, AtomicU64, Bell, Mutex, Ordering, local};
 
-thread_local! {
+local! {
     /// The mailbox of the worker that this thread is; 0 for none.
     static HERE: Cell<u64> = const { Cell::new(0) };
 }
 
-static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+/// No part of any protocol between threads: numbers only have to differ.
+static NEXT_ID: Count = Count::new(1);
 
 /// See the module's text.
 #[derive(Debug)]
@@ -34,7 +35,7 @@ impl Mailbox {
     /// A mailbox for the worker that the calling thread is.
     pub(crate) fn new(bell: Bell) -> Arc<Self> {
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
-        HERE.set(id);
+        HERE.with(|here| here.set(id));
         Arc::new(Self { id, bell, woken: Mutex::new(Vec::new()), has_woken: AtomicBool::new(false) })
     }
 
@@ -61,7 +62,7 @@ impl Mailbox {
         self.has_woken.store(true, Ordering::Release);
         drop(woken);
         // The worker itself looks before it sleeps.
-        if HERE.get() != self.id {
+        if HERE.with(Cell::get) != self.id {
             self.bell.wake();
         }
     }
@@ -138,7 +139,7 @@ impl Wake for TaskWaker {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use std::task::Waker;
     use std::thread;
@@ -223,5 +224,185 @@ mod tests {
         thread::spawn(move || waker.wake()).join().expect("no panic");
         assert!(bell.drain());
         assert_eq!(taken(&mailbox).len(), 1);
+    }
+}
+
+/// The interleavings of what the threads do, run by scripts/loom.sh: all of them unless a model says otherwise. A wake-up that is lost leaves the worker asleep
+/// for ever, which the model reports as a deadlock.
+#[cfg(all(test, loom))]
+mod loom_models {
+    use std::task::Waker;
+
+    use loom::sync::atomic::AtomicUsize;
+    use loom::thread;
+
+    use super::*;
+
+    fn key(index: u64) -> Owner {
+        Owner::Connection(Key::unpack(index))
+    }
+
+    /// What a worker does: takes, polls, and sleeps unless something has been woken meanwhile.
+    fn work_until(mailbox: &Mailbox, bell: &Bell, mut poll: impl FnMut(Owner) -> bool) {
+        let mut woken = Vec::new();
+        loop {
+            mailbox.take(&mut woken);
+            let mut is_done = false;
+            for (index, waker) in woken.iter().enumerate() {
+                let again = woken[..index].iter().any(|other| Arc::ptr_eq(other, waker));
+                assert!(!again, "it is queued twice");
+            }
+            for waker in woken.drain(..) {
+                is_done |= poll(waker.take());
+            }
+            if is_done {
+                return;
+            }
+            if !mailbox.has_woken() {
+                bell.sleep();
+            }
+        }
+    }
+
+    #[test]
+    fn wake_ups_of_two_tasks_are_not_lost() {
+        loom::model(|| {
+            let bell = Bell::new();
+            let mailbox = Mailbox::new(bell.clone());
+            for index in 0..2 {
+                let waker = Waker::from(TaskWaker::new(key(index), &mailbox));
+                thread::spawn(move || waker.wake());
+            }
+            let mut polled = [0, 0];
+            work_until(&mailbox, &bell, |owner| {
+                polled[usize::from(owner == key(1))] += 1;
+                polled == [1, 1]
+            });
+        });
+    }
+
+    #[test]
+    fn what_is_written_before_a_wake_up_is_seen_by_the_poll_after_it() {
+        loom::model(|| {
+            let bell = Bell::new();
+            let mailbox = Mailbox::new(bell.clone());
+            let waker = Waker::from(TaskWaker::new(key(0), &mailbox));
+            let written = Arc::new(AtomicUsize::new(0));
+            let theirs = Arc::clone(&written);
+            thread::spawn(move || {
+                theirs.store(1, Ordering::Relaxed);
+                waker.wake_by_ref();
+                theirs.store(2, Ordering::Relaxed);
+                // It may find the flag set still, and queue nothing.
+                waker.wake();
+            });
+            work_until(&mailbox, &bell, |_| written.load(Ordering::Relaxed) == 2);
+        });
+    }
+
+    #[test]
+    fn two_threads_wake_one_task() {
+        let mut model = loom::model::Builder::new();
+        // All there are would take a minute.
+        model.preemption_bound = Some(3);
+        model.check(|| {
+            let bell = Bell::new();
+            let mailbox = Mailbox::new(bell.clone());
+            let waker = Waker::from(TaskWaker::new(key(0), &mailbox));
+            let written: [Arc<AtomicUsize>; 2] = std::array::from_fn(|_| Arc::new(AtomicUsize::new(0)));
+            for written in &written {
+                let (written, waker) = (Arc::clone(written), waker.clone());
+                thread::spawn(move || {
+                    written.store(1, Ordering::Relaxed);
+                    waker.wake();
+                });
+            }
+            work_until(&mailbox, &bell, |_| {
+                written.iter().all(|written| written.load(Ordering::Relaxed) == 1)
+            });
+        });
+    }
+
+    #[test]
+    fn a_task_that_wakes_itself_loses_no_wake_up_of_others() {
+        loom::model(|| {
+            let bell = Bell::new();
+            let mailbox = Mailbox::new(bell.clone());
+            let waker = Waker::from(TaskWaker::new(key(0), &mailbox));
+            let written = Arc::new(AtomicUsize::new(0));
+            waker.wake_by_ref();
+            let thread = {
+                let (written, waker) = (Arc::clone(&written), waker.clone());
+                thread::spawn(move || {
+                    written.store(1, Ordering::Relaxed);
+                    waker.wake();
+                })
+            };
+            let mut polls = 0;
+            work_until(&mailbox, &bell, |_| {
+                polls += 1;
+                if polls == 1 {
+                    waker.wake_by_ref();
+                }
+                polls > 1 && written.load(Ordering::Relaxed) == 1
+            });
+            assert!(polls <= 3, "two wake-ups of its own and one from outside: {polls} polls");
+            thread.join().expect("no panic");
+            let mut woken = Vec::new();
+            mailbox.take(&mut woken);
+            assert!(woken.len() <= 1);
+        });
+    }
+
+    #[test]
+    fn each_wake_up_after_a_poll_queues_once() {
+        loom::model(|| {
+            let bell = Bell::new();
+            let mailbox = Mailbox::new(bell.clone());
+            let waker = Waker::from(TaskWaker::new(key(0), &mailbox));
+            let thread = {
+                let waker = waker.clone();
+                thread::spawn(move || {
+                    waker.wake_by_ref();
+                    waker.wake();
+                })
+            };
+            let mut polls = 0;
+            work_until(&mailbox, &bell, |_| {
+                polls += 1;
+                true
+            });
+            thread.join().expect("no panic");
+            let mut woken = Vec::new();
+            mailbox.take(&mut woken);
+            polls += woken.len();
+            assert!((1..=2).contains(&polls), "two wake-ups, {polls} polls");
+        });
+    }
+
+    #[test]
+    fn a_waker_outlives_its_worker() {
+        loom::model(|| {
+            let bell = Bell::new();
+            let mailbox = Mailbox::new(bell);
+            let weak = Arc::downgrade(&mailbox);
+            let waker = Waker::from(TaskWaker::new(key(0), &mailbox));
+            let thread = {
+                let waker = waker.clone();
+                thread::spawn(move || {
+                    waker.wake_by_ref();
+                    waker.wake();
+                })
+            };
+            let mut woken = Vec::new();
+            mailbox.take(&mut woken);
+            for waker in woken.drain(..) {
+                waker.take();
+            }
+            drop(mailbox);
+            thread.join().expect("no panic");
+            assert!(weak.upgrade().is_none(), "a waker in the list keeps it alive");
+            waker.wake();
+        });
     }
 }

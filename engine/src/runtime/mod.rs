@@ -6,6 +6,7 @@
 
 mod mailbox;
 mod spawn;
+mod sync;
 mod time;
 mod timers;
 
@@ -76,7 +77,7 @@ impl Runtime {
     pub(crate) fn enter(bell: Bell, now: u64, is_simulated: bool) -> Rc<Self> {
         let runtime = Rc::new(Self {
             slots: Slots::new(),
-            mailbox: Mailbox::new(bell),
+            mailbox: Mailbox::new(sync::bell(bell)),
             now: Cell::new(now),
             is_simulated,
             timers: RefCell::new(Timers::new(now)),
