@@ -55,7 +55,8 @@ pub use http::{
 };
 pub use proto::{FieldError, MinDataRate};
 pub use runtime::{
-    Elapsed, Interval, JoinError, JoinHandle, Sleep, Timeout, detach, interval, sleep, spawn, timeout,
+    Blocking, Cancelled, Deferred, Elapsed, Interval, JoinError, JoinHandle, Reply, Sleep, Timeout, blocking,
+    deferred, detach, fs, interval, resolve, sleep, spawn, timeout,
 };
 
 /// What fuzz targets call; nothing for users.

@@ -7,6 +7,7 @@ use std::convert::Infallible;
 
 use super::{Body, Error, Reply, Request, Responder, Response};
 use crate::conn::ExchangeError;
+use crate::runtime::{Cancelled, JoinError};
 
 /// What a handler can return: it writes itself into the response.
 ///
@@ -288,15 +289,22 @@ fn respond_error<E: Respond>(error: E, response: &mut Response<'_, '_>) {
     }
 }
 
-impl Respond for ExchangeError {
-    fn respond(self, response: &mut Response<'_, '_>) {
-        Error::from(self).respond(response);
-    }
+/// Errors of this library that a handler may return, or a future that it returns may end with.
+macro_rules! as_error {
+    ($($error:ident),*) => {$(
+        impl Respond for $error {
+            fn respond(self, response: &mut Response<'_, '_>) {
+                Error::from(self).respond(response);
+            }
 
-    fn failure(&self) -> Option<String> {
-        Some(self.to_string())
-    }
+            fn failure(&self) -> Option<String> {
+                Some(self.to_string())
+            }
+        }
+    )*};
 }
+
+as_error!(ExchangeError, Cancelled, JoinError);
 
 /// JSON, as an extractor and as a response: `application/json`.
 ///

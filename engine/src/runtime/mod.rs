@@ -1,12 +1,19 @@
 //! What asynchronous code runs on: one runtime per worker, on the worker's own thread.
 //!
-//! Owns the memory of futures, the wake-ups (`mailbox`), the timers that handlers wait for (`timers`, `time`) and
-//! the tasks that belong to no connection (`spawn`). It must not know connections, requests or routes: those poll
-//! their tasks themselves, and come here for the rest.
+//! Owns the memory of futures, the wake-ups (`mailbox`), the timers that handlers wait for (`timers`, `time`), the
+//! tasks that belong to no connection (`spawn`), and the ways to other threads: work that blocks (`blocking`, and on
+//! top of it `fs` and `resolve`) and answers from anywhere (`deferred`). It must not know connections, requests or
+//! routes: those poll their tasks themselves, and come here for the rest.
 
+mod blocking;
+mod deferred;
+pub mod fs;
 mod mailbox;
+mod resolve;
 mod spawn;
 mod sync;
+#[cfg(test)]
+mod testing;
 mod time;
 mod timers;
 
@@ -18,6 +25,9 @@ use std::task::Waker;
 
 use peregrine_pool::{Key, Placed, Slab, Slots};
 
+pub use blocking::{Blocking, blocking};
+pub use deferred::{Cancelled, Deferred, Reply, deferred};
+pub use resolve::resolve;
 pub use spawn::{JoinError, JoinHandle, spawn};
 pub use time::{Elapsed, Interval, Sleep, Timeout, interval, sleep, timeout};
 

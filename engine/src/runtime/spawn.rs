@@ -207,13 +207,14 @@ impl<T> fmt::Debug for JoinHandle<T> {
     }
 }
 
-/// A task has ended without a value: it has panicked, or its worker has ended.
+/// A task, or work of [`blocking`](crate::blocking), has ended without a value: it has panicked, or what it ran on has
+/// ended. A handler that returns it answers 500.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct JoinError(());
+pub struct JoinError(pub(super) ());
 
 impl fmt::Display for JoinError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the task has panicked, or its worker has ended")
+        f.write_str("the task has panicked, or what it ran on has ended")
     }
 }
 

@@ -39,6 +39,15 @@ pub(crate) fn allowed() -> io::Result<Vec<usize>> {
     }
 }
 
+/// The CPUs that the process's first thread may run on, ascending: all there are for it, unless that one is pinned.
+/// `None` where /proc does not tell.
+pub(crate) fn of_process() -> Option<Vec<usize>> {
+    // "self" is the process, not the calling thread, and what is read is its first thread's.
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"))?;
+    Some(ranges(list)).filter(|cpus| !cpus.is_empty())
+}
+
 /// Lets the calling thread run on `cpus` only: one of them to pin it, several to confine it.
 ///
 /// # Errors
@@ -145,6 +154,7 @@ mod tests {
             let last = cpus[cpus.len() - 1];
             pin(&[last]).unwrap();
             assert_eq!(allowed().unwrap(), [last]);
+            assert_eq!(of_process().unwrap(), cpus, "a pinned thread narrows the process");
             pin(&cpus).unwrap();
             assert_eq!(allowed().unwrap(), cpus);
         })
