@@ -158,8 +158,10 @@ impl<D: Driver, S: Service> Connections<D, S> {
         self.pump(key);
     }
 
-    /// Lets every task go on that has been woken. Returns whether there are more by now.
+    /// Lets every task go on that has been woken. Returns whether the worker has something else to look at before it
+    /// sleeps: more of them by now, or the end of the last that a drain waits for.
     pub(super) fn run_woken(&mut self) -> bool {
+        let had_detached = self.runtime.has_detached();
         let mut woken: Vec<Arc<TaskWaker>> = std::mem::take(&mut self.woken);
         self.runtime.take_woken(&mut woken);
         for waker in woken.drain(..) {
@@ -172,7 +174,7 @@ impl<D: Driver, S: Service> Connections<D, S> {
             }
         }
         self.woken = woken;
-        self.runtime.has_woken()
+        self.runtime.has_woken() || (had_detached && !self.runtime.has_detached())
     }
 
     fn handler(&mut self, key: Key) -> Option<&mut Running> {

@@ -173,6 +173,23 @@ fn a_detached_task_outlives_its_client() {
 }
 
 #[test]
+fn a_worker_looks_up_when_the_last_detached_task_has_ended() {
+    let mut harness = Harness::new(0, Faults::NONE);
+    let peer = harness.connect();
+    peer.send(&get("/a/detached/1000"));
+    harness.turns(3);
+    peer.reset();
+    harness.turn_until("the connection is gone", |harness| harness.connections.len() == 0);
+    assert!(harness.connections.runtime.has_detached());
+    assert!(!harness.connections.run_woken(), "it can sleep until then");
+    harness.world.advance(1250);
+    harness.turn();
+    assert!(harness.connections.run_woken(), "a drain would go on until its deadline");
+    assert!(!harness.connections.runtime.has_detached());
+    assert_no_task(&mut harness);
+}
+
+#[test]
 fn tasks_of_all_kinds_end_with_their_worker() {
     let mut harness = Harness::new(0, Faults::NONE);
     let peers: Vec<Peer> = (0..3).map(|_| harness.connect()).collect();
