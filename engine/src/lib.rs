@@ -54,6 +54,7 @@ pub use http::{
     Respond, Response, Sse, Status, StreamBody, Version, WorkerInfo,
 };
 pub use proto::{FieldError, MinDataRate};
+pub use runtime::net;
 pub use runtime::{
     Blocking, Cancelled, Deferred, Elapsed, Interval, JoinError, JoinHandle, Reply, Sleep, Timeout, blocking,
     deferred, detach, fs, interval, resolve, sleep, spawn, timeout,

@@ -106,6 +106,7 @@ impl<D: Driver, S: Service> Connections<D, S> {
             self.driver.abandon(connection.info.socket());
         }
         self.runtime.leave();
+        self.runtime.abandon_sockets(&mut self.driver);
     }
 
     /// Ends every connection at once.

@@ -40,8 +40,8 @@ impl<D: Driver, S: Service> Connections<D, S> {
     #[inline]
     pub(super) fn handle_received(&mut self, key: Key, outcome: Received, more: bool) {
         let Some(connection) = self.table.get_mut(key) else {
-            debug_assert!(false, "a connection outlives its operations");
-            return;
+            // A connection outlives its operations: it is a handler's socket's.
+            return self.runtime.socket_received(key, outcome, more, &self.driver);
         };
         if !more {
             connection.flags &= !flag::RECEIVING;

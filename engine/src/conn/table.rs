@@ -133,7 +133,13 @@ impl<D: Driver, S: Service> Connections<D, S> {
             preamble.shows_details = settings.shows_details;
             preamble
         };
-        let runtime = Runtime::enter(settings.bell.clone(), now.millis, driver.is_simulated());
+        let runtime = Runtime::enter(
+            settings.bell.clone(),
+            now.millis,
+            driver.is_simulated(),
+            settings.send_blocks.clone(),
+            settings.max_held_blocks,
+        );
         let common = Common {
             preamble: RefCell::new(preamble()),
             preambles: RefCell::default(),
@@ -194,6 +200,7 @@ impl<D: Driver, S: Service> Connections<D, S> {
     pub(crate) fn turn(&mut self, until: Option<u64>) -> io::Result<()> {
         self.revive_starved();
         let until = if self.run_woken() { Some(0) } else { until };
+        self.runtime.start_sockets(&mut self.driver);
         let until = [until, self.wheel.next_due(), self.runtime.next_due()].into_iter().flatten().min();
         // Blocks may come back without an event that tells of it.
         let retry = (!self.starved.is_empty()).then(|| {
@@ -223,12 +230,13 @@ impl<D: Driver, S: Service> Connections<D, S> {
         }
     }
 
-    /// Takes one event of a connection; others come back.
+    /// Takes one event of a connection, or of a handler's socket; others come back.
     #[inline]
     pub(crate) fn handle(&mut self, event: Event) -> Option<Event> {
         match event {
             Event::Received { key, outcome, more } => self.handle_received(key, outcome, more),
             Event::Sent { key, buffer, result } => self.handle_sent(key, buffer, result),
+            Event::Ready { key, interest, result } => self.runtime.socket_ready(key, interest, result),
             other => return Some(other),
         }
         None

@@ -26,8 +26,8 @@ impl<D: Driver, S: Service> Connections<D, S> {
     #[inline]
     pub(super) fn handle_sent(&mut self, key: Key, mut buffer: SendBuffer, result: Result<u32, Errno>) {
         let Some(connection) = self.table.get_mut(key) else {
-            debug_assert!(false, "a connection outlives its operations");
-            return;
+            // A connection outlives its operations: it is a handler's socket's.
+            return self.runtime.socket_sent(key, buffer, result);
         };
         let sent = match result {
             Ok(sent) if sent > 0 => sent,

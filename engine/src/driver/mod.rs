@@ -47,7 +47,6 @@ pub(crate) enum Event {
     Sent { key: Key, buffer: SendBuffer, result: Result<u32, Errno> },
     /// A watch has ended: the descriptor is ready for `interest`, has failed or hung up, which the next system
     /// call tells; or `ECANCELED` after [`Driver::unwatch`].
-    #[cfg_attr(not(test), expect(dead_code, reason = "sockets of handlers are to come"))]
     Ready { key: Key, interest: Interest, result: Result<(), Errno> },
     /// Another thread called [`Waker::wake`](crate::sys::wake::Waker::wake).
     Woken,
@@ -126,11 +125,9 @@ pub(crate) trait Driver {
     /// whatever was watched is closed by [`close`](Self::close).
     ///
     /// Between the readiness and the next system call another may have taken what there was: `EAGAIN` is possible.
-    #[cfg_attr(not(test), expect(dead_code, reason = "sockets of handlers are to come"))]
     fn watch(&mut self, socket: Fd, key: Key, interest: Interest);
 
     /// Asks a watch to end; its event follows, unless it is already on its way.
-    #[cfg_attr(not(test), expect(dead_code, reason = "sockets of handlers are to come"))]
     fn unwatch(&mut self, socket: Fd, key: Key, interest: Interest);
 
     /// Ends the connection's sending direction: the peer reads end of file after what was sent before. No

@@ -339,8 +339,9 @@ impl<D: Driver> Worker<D> {
                     self.drain();
                 }
             }
-            Event::Received { .. } | Event::Sent { .. } => unreachable!("a connection's event"),
-            Event::Ready { .. } => unreachable!("nobody watches"),
+            Event::Received { .. } | Event::Sent { .. } | Event::Ready { .. } => {
+                unreachable!("the event of a connection or a socket")
+            }
         }
     }
 

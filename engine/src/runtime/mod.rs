@@ -1,14 +1,15 @@
 //! What asynchronous code runs on: one runtime per worker, on the worker's own thread.
 //!
-//! Owns the memory of futures, the wake-ups (`mailbox`), the timers that handlers wait for (`timers`, `time`), the
-//! tasks that belong to no connection (`spawn`), and the ways to other threads: work that blocks (`blocking`, and on
-//! top of it `fs` and `resolve`) and answers from anywhere (`deferred`). It must not know connections, requests or
-//! routes: those poll their tasks themselves, and come here for the rest.
+//! Owns the memory of futures, the wake-ups (`mailbox`), the timers that handlers wait for (`timers`, `time`), their
+//! sockets (`net`), the tasks that belong to no connection (`spawn`), and the ways to other threads: work that blocks
+//! (`blocking`, and on top of it `fs` and `resolve`) and answers from anywhere (`deferred`). It must not know
+//! connections, requests or routes: those poll their tasks themselves, and come here for the rest.
 
 mod blocking;
 mod deferred;
 pub mod fs;
 mod mailbox;
+pub mod net;
 mod resolve;
 mod spawn;
 mod sync;
@@ -23,7 +24,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Waker;
 
-use peregrine_pool::{Key, Placed, Slab, Slots};
+use peregrine_pool::{Blocks, Key, Placed, Slab, Slots};
 
 pub use blocking::{Blocking, blocking};
 pub use deferred::{Cancelled, Deferred, Reply, deferred};
@@ -36,6 +37,7 @@ pub(crate) use mailbox::{Owner, TaskWaker};
 use crate::sys::clock;
 use crate::sys::wake::Waker as Bell;
 use mailbox::Mailbox;
+use net::Sockets;
 use spawn::Spawned;
 use timers::Timers;
 
@@ -62,6 +64,7 @@ pub(crate) struct Runtime {
     /// When the next of them may be due; no later than that.
     due: Cell<u64>,
     tasks: RefCell<Slab<Spawned>>,
+    sockets: RefCell<Sockets>,
     /// Tasks of it that the worker waits for when it drains.
     detached: Cell<u32>,
     /// Wakers that nobody holds any more.
@@ -83,8 +86,15 @@ impl TaskWakers {
 }
 
 impl Runtime {
-    /// A runtime for the worker that the calling thread is from now on.
-    pub(crate) fn enter(bell: Bell, now: u64, is_simulated: bool) -> Rc<Self> {
+    /// A runtime for the worker that the calling thread is from now on. Its sockets send from `send_blocks`, and hold
+    /// so many receive blocks together that wait to be read.
+    pub(crate) fn enter(
+        bell: Bell,
+        now: u64,
+        is_simulated: bool,
+        send_blocks: Blocks,
+        max_held_blocks: u32,
+    ) -> Rc<Self> {
         let runtime = Rc::new(Self {
             slots: Slots::new(),
             mailbox: Mailbox::new(sync::bell(bell)),
@@ -93,6 +103,7 @@ impl Runtime {
             timers: RefCell::new(Timers::new(now)),
             due: Cell::new(u64::MAX),
             tasks: RefCell::new(Slab::new(TASKS_MAX)),
+            sockets: RefCell::new(Sockets::new(now, send_blocks, max_held_blocks)),
             detached: Cell::new(0),
             spare_wakers: RefCell::default(),
             asked_to_detach: Cell::new(false),
@@ -162,11 +173,12 @@ impl Runtime {
         self.mailbox.has_woken()
     }
 
-    /// When [`advance`](Self::advance) has something to do.
+    /// When [`advance`](Self::advance), or another start of its sockets, has something to do.
     #[inline]
     pub(crate) fn next_due(&self) -> Option<u64> {
         let due = self.due.get();
-        (due != u64::MAX).then_some(due)
+        let timers = (due != u64::MAX).then_some(due);
+        [timers, self.sockets.borrow().next_due()].into_iter().flatten().min()
     }
 
     /// Wakes `waker` at `deadline`; `None` when there is no memory for it.
@@ -213,6 +225,7 @@ impl Runtime {
     pub(crate) fn trim(&self) {
         self.slots.trim(8);
         self.tasks.borrow_mut().trim();
+        self.sockets.borrow_mut().trim();
         self.timers.borrow_mut().trim();
         let mut spare = self.spare_wakers.borrow_mut();
         spare.truncate(8);

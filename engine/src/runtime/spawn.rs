@@ -49,6 +49,11 @@ impl Runtime {
         }
     }
 
+    /// Runs what a draining worker waits for, and nobody else.
+    pub(super) fn spawn_detached(&self, future: impl Future<Output = ()> + 'static) {
+        self.adopt(self.slots.place(future, |task| task as &mut dyn Future<Output = ()>), None, true);
+    }
+
     /// Lets a task of the worker go on.
     pub(crate) fn poll_task(&self, key: Key) {
         let (mut task, waker) = {

@@ -3,7 +3,6 @@
 //!
 //! Knows addresses and paths; URLs, endpoints and workers are for those above.
 
-#[cfg_attr(not(test), expect(dead_code, reason = "sockets of handlers are to come"))]
 pub(crate) mod client;
 
 use std::fs;

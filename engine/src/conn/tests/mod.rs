@@ -2,6 +2,7 @@
 
 mod reasons;
 mod regressions;
+mod sockets;
 mod streaming;
 mod tasks;
 
