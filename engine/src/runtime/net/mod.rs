@@ -21,6 +21,9 @@
 //!
 //! Nothing in here waits for a limited time only: [`timeout`](crate::timeout) ends what takes too long, and whatever
 //! is dropped where it waits is cancelled, and leaves nothing behind.
+//!
+//! With the feature `tokio-io` the streams and their halves are `tokio::io::AsyncRead` and `AsyncWrite`, so that
+//! clients which are written for these work without a runtime of tokio's.
 //
 // Owns the sockets' public face (here, `tcp`, `unix`, `udp`, `halves`), their side of the tasks (`handle`) and of the
 // driver (`table`), and what is in between (`queues`). It must not know connections of clients or HTTP.
@@ -32,6 +35,8 @@ mod queues;
 mod resolve;
 mod table;
 mod tcp;
+#[cfg(feature = "tokio-io")]
+mod tokio_io;
 mod udp;
 mod unix;
 

@@ -119,6 +119,11 @@ impl TcpStream {
     pub fn split(self) -> (ReadHalf, WriteHalf) {
         split(self.handle)
     }
+
+    #[cfg(feature = "tokio-io")]
+    pub(super) fn handle(&self) -> &Handle {
+        &self.handle
+    }
 }
 
 /// A TCP listener of a task's own, beside those that the server accepts on.

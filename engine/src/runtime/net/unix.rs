@@ -69,4 +69,9 @@ impl UnixStream {
     pub fn split(self) -> (ReadHalf, WriteHalf) {
         split(self.handle)
     }
+
+    #[cfg(feature = "tokio-io")]
+    pub(super) fn handle(&self) -> &Handle {
+        &self.handle
+    }
 }
