@@ -54,10 +54,9 @@ pub use http::{
     Respond, Response, Sse, Status, StreamBody, Version, WorkerInfo,
 };
 pub use proto::{FieldError, MinDataRate};
-pub use runtime::net;
 pub use runtime::{
-    Blocking, Cancelled, Deferred, Elapsed, Interval, JoinError, JoinHandle, Reply, Sleep, Timeout, blocking,
-    deferred, detach, fs, interval, resolve, sleep, spawn, timeout,
+    Answer, Blocking, Cancelled, Deferred, Elapsed, Interval, JoinError, JoinHandle, Sleep, Timeout,
+    blocking, deferred, detach, fs, interval, net, resolve, sleep, spawn, timeout,
 };
 
 /// What fuzz targets call; nothing for users.

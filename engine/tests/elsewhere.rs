@@ -9,14 +9,14 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 
 use peregrine::prelude::*;
-use peregrine::{Cancelled, Deferred, Reply, Server, blocking, deferred};
+use peregrine::{Answer, Cancelled, Deferred, Server, blocking, deferred};
 use support::client::{Client, PATIENCE, await_some, get};
 
 /// Hands what handlers wait for to the test.
 struct Desk(Sender<Deferred<String>>);
 
 impl Desk {
-    fn ask(&self) -> Reply<String> {
+    fn ask(&self) -> Answer<String> {
         let (deferred, reply) = deferred();
         self.0.send(deferred).expect("the test listens");
         reply
@@ -35,7 +35,7 @@ async fn asked(Shared(desk): Shared<Desk>) -> Result<String, Cancelled> {
     desk.ask().await
 }
 
-fn returned(Shared(desk): Shared<Desk>) -> Reply<String> {
+fn returned(Shared(desk): Shared<Desk>) -> Answer<String> {
     desk.ask()
 }
 

@@ -10,7 +10,7 @@ use std::task::{Context, Poll, Waker};
 
 use super::drop_foreign;
 
-/// A place for one value: any thread completes it by the [`Deferred`], and the [`Reply`] is awaited, mostly by a handler.
+/// A place for one value: any thread completes it by the [`Deferred`], and the [`Answer`] is awaited, mostly by a handler.
 ///
 /// For answers that come from elsewhere: threads of your own, a queue, a library's callback, another runtime.
 ///
@@ -20,7 +20,7 @@ use super::drop_foreign;
 /// use std::thread;
 ///
 /// use peregrine::prelude::*;
-/// use peregrine::{Deferred, Reply, deferred};
+/// use peregrine::{Deferred, Answer, deferred};
 ///
 /// /// A question, and where its answer belongs.
 /// type Job = (u64, Deferred<String>);
@@ -39,7 +39,7 @@ use super::drop_foreign;
 ///         Self(sender)
 ///     }
 ///
-///     fn ask(&self, question: u64) -> Reply<String> {
+///     fn ask(&self, question: u64) -> Answer<String> {
 ///         let (deferred, reply) = deferred();
 ///         // If the threads are gone it is dropped, and the reply is `Cancelled`.
 ///         let _ = self.0.send((question, deferred));
@@ -73,8 +73,8 @@ use super::drop_foreign;
 /// A handler may also return the reply as it is, if a value of `R` can be a response:
 ///
 /// ```
-/// # use peregrine::{App, Reply, deferred};
-/// fn later() -> Reply<String> {
+/// # use peregrine::{App, Answer, deferred};
+/// fn later() -> Answer<String> {
 ///     let (deferred, reply) = deferred();
 ///     std::thread::spawn(move || deferred.complete("from a thread".to_owned()));
 ///     reply
@@ -82,9 +82,9 @@ use super::drop_foreign;
 /// # let mut app = App::new();
 /// # app.get("/later", later);
 /// ```
-pub fn deferred<R>() -> (Deferred<R>, Reply<R>) {
+pub fn deferred<R>() -> (Deferred<R>, Answer<R>) {
     let shared = Arc::new(Shared(Mutex::new(State::Waiting { waiter: None, on_cancel: Vec::new() })));
-    (Deferred { shared: Some(Arc::clone(&shared)) }, Reply { shared })
+    (Deferred { shared: Some(Arc::clone(&shared)) }, Answer { shared })
 }
 
 enum State<R> {
@@ -199,11 +199,11 @@ impl<R> fmt::Debug for Deferred<R> {
 /// The end of [`deferred`] that is awaited, by a worker's task or on any other executor. Dropping it tells the
 /// [`Deferred`] that nobody waits any more.
 #[must_use = "dropping it cancels what it waits for"]
-pub struct Reply<R> {
+pub struct Answer<R> {
     shared: Arc<Shared<R>>,
 }
 
-impl<R> Future for Reply<R> {
+impl<R> Future for Answer<R> {
     type Output = Result<R, Cancelled>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
@@ -229,7 +229,7 @@ impl<R> Future for Reply<R> {
     }
 }
 
-impl<R> Drop for Reply<R> {
+impl<R> Drop for Answer<R> {
     fn drop(&mut self) {
         let former = std::mem::replace(&mut *self.shared.lock(), State::Over);
         if let State::Waiting { on_cancel, .. } = former {
@@ -238,14 +238,14 @@ impl<R> Drop for Reply<R> {
     }
 }
 
-impl<R> fmt::Debug for Reply<R> {
+impl<R> fmt::Debug for Answer<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let is_ready = matches!(*self.shared.lock(), State::Complete(_));
-        f.debug_struct("Reply").field("is_ready", &is_ready).finish()
+        f.debug_struct("Answer").field("is_ready", &is_ready).finish()
     }
 }
 
-/// The error of a [`Reply`]: its [`Deferred`] was dropped without a value. A handler that returns it answers 500.
+/// The error of a [`Answer`]: its [`Deferred`] was dropped without a value. A handler that returns it answers 500.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cancelled(());
 
@@ -388,7 +388,7 @@ mod tests {
         is_send(&reply);
         assert_eq!(
             format!("{deferred:?} {reply:?}"),
-            "Deferred { is_cancelled: false } Reply { is_ready: false }"
+            "Deferred { is_cancelled: false } Answer { is_ready: false }"
         );
     }
 }

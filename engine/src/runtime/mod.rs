@@ -27,7 +27,7 @@ use std::task::Waker;
 use peregrine_pool::{Blocks, Key, Placed, Slab, Slots};
 
 pub use blocking::{Blocking, blocking};
-pub use deferred::{Cancelled, Deferred, Reply, deferred};
+pub use deferred::{Answer, Cancelled, Deferred, deferred};
 pub use resolve::resolve;
 pub use spawn::{JoinError, JoinHandle, spawn};
 pub use time::{Elapsed, Interval, Sleep, Timeout, interval, sleep, timeout};

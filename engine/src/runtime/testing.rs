@@ -57,7 +57,7 @@ pub(super) fn await_true(what: &str, mut look: impl FnMut() -> bool) {
 #[track_caller]
 pub(super) fn run_on_worker<F: Future + 'static>(future: F) -> F::Output {
     let bell = Bell::new().expect("an eventfd");
-    let runtime = Runtime::enter(bell.clone(), 0, true);
+    let runtime = Runtime::enter(bell.clone(), 0, true, blocks(), 8);
     let mut handle = spawn(future);
     let output = loop {
         let mut woken = Vec::new();
@@ -76,4 +76,14 @@ pub(super) fn run_on_worker<F: Future + 'static>(future: F) -> F::Output {
     };
     runtime.leave();
     output
+}
+
+fn blocks() -> peregrine_pool::Blocks {
+    let shape = peregrine_pool::BlockConfig {
+        block_bytes: 4096,
+        stride_bytes: 4096,
+        max_blocks: 64,
+        chunk_blocks: 16,
+    };
+    peregrine_pool::Blocks::new(shape)
 }

@@ -32,7 +32,6 @@ mod endpoint;
 mod halves;
 mod handle;
 mod queues;
-mod resolve;
 mod table;
 mod tcp;
 #[cfg(feature = "tokio-io")]

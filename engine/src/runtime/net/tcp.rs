@@ -7,10 +7,10 @@ use std::rc::Rc;
 use super::endpoint::{Endpoint, Form};
 use super::halves::{ReadHalf, WriteHalf, reading, split, writing};
 use super::handle::Handle;
-use super::resolve::resolve;
 use super::table::Kind;
 use crate::driver::{Fd, Interest};
 use crate::runtime::Runtime;
+use crate::runtime::resolve;
 use crate::sys::socket::{self, ListenOptions, client};
 
 /// Connections of a [`TcpListener`] that may wait to be accepted, as of the standard library's.
@@ -44,7 +44,7 @@ impl TcpStream {
         let runtime = Runtime::current("TcpStream::connect");
         let addresses = match peer.into().0 {
             Form::Address(address) => return Self::connect_to(&runtime, address).await,
-            Form::Name(name, port) => resolve(name, port).await?,
+            Form::Name(name, port) => resolve(&name, port).await?,
             Form::Malformed => {
                 return Err(io::Error::new(
                     io::ErrorKind::InvalidInput,
