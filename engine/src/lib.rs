@@ -16,7 +16,7 @@
 //! ```
 //!
 //! The rooms, from the kernel up: `sys` (system calls), `driver` (completions), `proto` (protocol machines),
-//! `conn` (connections), [`http`] (what a handler sees), `app` (routes), `host` (options, workers, life).
+//! `conn` (connections), [`http`] (what a handler sees), `app` (routes), `tower` (services of others), `host` (options, workers, life).
 
 #[cfg(all(doctest, feature = "cli"))]
 #[doc = include_str!("../../README.md")]
@@ -31,6 +31,8 @@ mod proto;
 mod runtime;
 mod sys;
 mod telemetry;
+#[cfg(feature = "tower")]
+pub mod tower;
 
 #[cfg(feature = "cookies")]
 pub use app::Cookies;

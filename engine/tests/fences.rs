@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// A room and the rooms that it may import from.
-const MAY_IMPORT: [(&str, &[&str]); 9] = [
+const MAY_IMPORT: [(&str, &[&str]); 10] = [
     ("sys", &[]),
     ("driver", &["sys"]),
     ("runtime", &["driver", "sys"]),
@@ -13,7 +13,8 @@ const MAY_IMPORT: [(&str, &[&str]); 9] = [
     ("conn", &["driver", "proto", "runtime", "sys", "telemetry"]),
     ("http", &["conn", "proto", "runtime"]),
     ("app", &["conn", "http", "proto", "runtime"]),
-    ("host", &["app", "conn", "driver", "http", "proto", "runtime", "sys", "telemetry"]),
+    ("tower", &["app", "conn", "proto"]),
+    ("host", &["app", "conn", "driver", "http", "proto", "runtime", "sys", "telemetry", "tower"]),
 ];
 
 /// The files that may hold unsafe code; those of `sys` inherit it from its `mod.rs`.

@@ -42,6 +42,16 @@ impl Endpoint {
     fn new<F>(call: Call, needs: fn(&mut Needs)) -> Self {
         Self { call, needs, name: std::any::type_name::<F>(), layers: Vec::new() }
     }
+
+    /// The same in an application that has so many mounted ones already.
+    pub(super) fn renumbered(self, mounts: usize) -> Self {
+        #[cfg(feature = "tower")]
+        if let Call::Mounted(number) = self.call {
+            return Self { call: Call::Mounted(number + mounts), ..self };
+        }
+        let _ = mounts;
+        self
+    }
 }
 
 impl std::fmt::Debug for Endpoint {
@@ -56,6 +66,9 @@ pub(crate) enum Call {
     Sync(SyncHandler),
     Async(AsyncHandler),
     Stream(StreamHandler),
+    /// The application of another library that has this number.
+    #[cfg(feature = "tower")]
+    Mounted(usize),
 }
 
 impl Call {

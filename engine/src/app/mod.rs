@@ -2,7 +2,8 @@
 //!
 //! Owns the path from a request to its handler, and from the handler's value to the response. The parts: `handler`
 //! compiles functions, with the one unsafe step in `item`; `extract` holds what they take; `middleware` stands around
-//! them; `registry` keeps what was registered, `router` finds it; `service` is all of it for one worker. It must not know connections' states, drivers or descriptors.
+//! them; `registry` keeps what was registered, `router` finds it; `service` is all of it for one worker, `mount` the
+//! part that another library plays. It must not know connections' states, drivers or descriptors.
 
 mod constraint;
 mod extract;
@@ -10,6 +11,8 @@ mod handler;
 mod item;
 mod literals;
 pub mod middleware;
+#[cfg(feature = "tower")]
+mod mount;
 mod pattern;
 mod reader;
 mod registry;
@@ -35,6 +38,8 @@ pub use extract::{Form, Path, Query};
 pub use extract::{Multipart, Part, PartChunk};
 pub use handler::{Endpoint, Handler};
 pub use middleware::{Middleware, Next};
+#[cfg(feature = "tower")]
+pub(crate) use mount::{MakeMount, Mount};
 pub use registry::Group;
 pub(crate) use registry::{Listed, ROOT, Registry, registers};
 pub(crate) use router::Router;

@@ -100,17 +100,25 @@ impl Registry {
         self.scopes.len() - 1
     }
 
-    /// Takes over everything of another application.
-    pub(crate) fn nest(&mut self, scope: usize, other: &Registry) {
+    /// Takes over everything of another application, whose mounted applications have numbers from `mounts` on now.
+    pub(crate) fn nest(&mut self, scope: usize, other: &Registry, mounts: usize) {
         let prefix = self.scopes[scope].prefix.clone();
         let first = self.scopes.len();
         for inner in &other.scopes {
             let parent = Some(inner.parent.map_or(scope, |parent| first + parent));
-            self.scopes.push(Scope { parent, prefix: join(&prefix, &inner.prefix), ..inner.clone() });
+            let fallback = inner.fallback.clone().map(|endpoint| endpoint.renumbered(mounts));
+            let prefix = join(&prefix, &inner.prefix);
+            self.scopes.push(Scope { parent, prefix, fallback, ..inner.clone() });
         }
         for route in &other.routes {
             let template = join(&prefix, &route.template);
-            self.routes.push(Registration { scope: first + route.scope, template, ..route.clone() });
+            let endpoint = route.endpoint.clone().renumbered(mounts);
+            self.routes.push(Registration {
+                scope: first + route.scope,
+                methods: route.methods,
+                template,
+                endpoint,
+            });
         }
         for (template, change) in &other.limits {
             self.limits.push((join(&prefix, template), Arc::clone(change)));
@@ -130,13 +138,23 @@ impl Registry {
     }
 
     /// What handles a request that an endpoint is found for.
-    fn resolve(&self, scope: usize, endpoint: &Endpoint) -> Resolved {
+    fn resolve(&self, scope: usize, template: &str, endpoint: &Endpoint) -> Result<Resolved, RouteError> {
         let layers = self.layers(scope, &endpoint.layers);
         if layers.is_empty() {
-            return Resolved::Plain(endpoint.call);
+            return Ok(Resolved::Plain(endpoint.call));
         }
+        #[cfg(feature = "tower")]
+        if matches!(endpoint.call, super::handler::Call::Mounted(_)) {
+            let problem =
+                "is answered by a service of tower, around which no middleware of the engine can stand: \
+                           use layers of tower"
+                    .into();
+            return Err(RouteError { template: template.to_owned(), problem });
+        }
+        #[cfg(not(feature = "tower"))]
+        let _ = template;
         let end = End::Handler(endpoint.call);
-        Resolved::Chained(Arc::new(Chain { layers: layers.into(), end }))
+        Ok(Resolved::Chained(Arc::new(Chain { layers: layers.into(), end })))
     }
 
     /// Every handler and the template that it is for.
@@ -188,7 +206,8 @@ impl Registry {
     pub(crate) fn compile(&self, limits: RouteLimits) -> Result<Router, RouteError> {
         let mut router = Router::new(limits);
         for route in &self.routes {
-            router.add(route.methods, &route.template, self.resolve(route.scope, &route.endpoint))?;
+            let resolved = self.resolve(route.scope, &route.template, &route.endpoint)?;
+            router.add(route.methods, &route.template, resolved)?;
         }
         for (template, limits) in self.own_limits(limits) {
             router.limit(&template, limits)?;
@@ -203,11 +222,12 @@ impl Registry {
                 return Err(RouteError { template: scope.prefix.clone(), problem });
             }
             if let Some(endpoint) = &scope.fallback {
-                router.set_fallback(&scope.prefix, self.resolve(number, endpoint))?;
+                let template = if scope.prefix.is_empty() { "the fallback" } else { &scope.prefix };
+                router.set_fallback(&scope.prefix, self.resolve(number, template, endpoint)?)?;
             }
         }
         if let Some(endpoint) = &self.connect {
-            router.set_connect(self.resolve(ROOT, endpoint));
+            router.set_connect(self.resolve(ROOT, "CONNECT", endpoint)?);
         }
         let layers = self.layers(ROOT, &[]);
         if !layers.is_empty() {

@@ -21,12 +21,16 @@ pub(crate) struct Blueprint {
     pub(crate) router: Router,
     pub(crate) states: Vec<MakeState>,
     pub(crate) shared: Vec<std::sync::Arc<dyn std::any::Any + Send + Sync>>,
+    #[cfg(feature = "tower")]
+    pub(crate) mounts: Vec<super::MakeMount>,
 }
 
 /// See the module's text.
 pub(crate) struct AppService {
     router: Router,
     context: Rc<Context>,
+    #[cfg(feature = "tower")]
+    mounts: Vec<Rc<dyn super::Mount>>,
 }
 
 impl Blueprint {
@@ -39,7 +43,12 @@ impl Blueprint {
         for make in &self.states {
             context.add_state(make(&worker));
         }
-        AppService { router: self.router, context: Rc::new(context) }
+        AppService {
+            router: self.router,
+            context: Rc::new(context),
+            #[cfg(feature = "tower")]
+            mounts: self.mounts.iter().map(|make| make()).collect(),
+        }
     }
 }
 
@@ -77,7 +86,7 @@ impl Service for AppService {
         connection: &ConnectionInfo,
         writer: &mut ResponseWriter<'_>,
     ) -> Called {
-        let Self { router, context } = self;
+        let Self { router, context, .. } = self;
         router.look_up(parts.path, |entry, params| {
             let response = &mut Response::new(writer);
             let request = || Request::new(parts, params, connection, context, None);
@@ -85,6 +94,11 @@ impl Service for AppService {
                 Found::Handler(Resolved::Plain(Call::Sync(handler))) => handler(&request(), response),
                 Found::Handler(Resolved::Plain(Call::Async(handler))) => {
                     return handler(&request(), response).map_or(Called::Answered, Called::Begun);
+                }
+                #[cfg(feature = "tower")]
+                Found::Handler(Resolved::Plain(Call::Mounted(number))) => {
+                    let mount = &self.mounts[*number];
+                    return Called::Begun(mount.begin(parts, connection, &context.slots, None));
                 }
                 Found::Handler(resolved) if resolved.streams() => return Called::Streams,
                 Found::Handler(Resolved::Plain(Call::Stream(_))) => return Called::Streams,
@@ -125,11 +139,16 @@ impl Service for AppService {
     }
 
     fn stream(&mut self, parts: &RequestParts<'_>, exchange: Rc<Shared>) -> Streaming {
-        let Self { router, context } = self;
+        let Self { router, context, .. } = self;
         router.look_up(parts.path, |entry, params| {
             let request = Request::new(parts, params, &exchange.info, context, Some(&exchange));
             let task = match router.find(entry, parts) {
                 Found::Handler(Resolved::Plain(Call::Stream(handler))) => handler(&request),
+                #[cfg(feature = "tower")]
+                Found::Handler(Resolved::Plain(Call::Mounted(number))) => {
+                    let shared = Some(Rc::clone(&exchange));
+                    self.mounts[*number].begin(parts, &exchange.info, &context.slots, shared)
+                }
                 Found::Handler(Resolved::Chained(chain)) => {
                     middleware::begin(chain, Kept::of(&request, None), context)
                 }

@@ -169,6 +169,15 @@ impl Deref for Piece {
 }
 
 impl Piece {
+    /// The bytes, away from the memory that others receive into.
+    #[cfg(feature = "tower")]
+    pub(crate) fn into_vec(self) -> Vec<u8> {
+        match self.0 {
+            PieceBytes::Block(held, range) => held.lease[range].to_vec(),
+            PieceBytes::Heap(bytes) => bytes,
+        }
+    }
+
     /// Adds bytes behind these, if that needs no memory.
     fn extend(&mut self, bytes: &[u8]) -> bool {
         match &mut self.0 {
@@ -479,24 +488,28 @@ impl Shared {
     }
 
     pub(crate) async fn read(&self) -> Result<Option<Piece>, ExchangeError> {
-        /// A read that is given up does not wait any more, and blames nobody.
         struct Waiting<'a>(&'a Shared);
 
         impl Drop for Waiting<'_> {
             fn drop(&mut self) {
-                let given_up = {
-                    let mut state = self.0.state.borrow_mut();
-                    state.has_woken_reader = false;
-                    state.reader.take()
-                };
-                if given_up.is_some() {
-                    self.0.stir();
-                }
+                self.0.stop_reading();
             }
         }
 
         let waiting = Waiting(self);
         poll_fn(|context| waiting.0.poll_read(context)).await
+    }
+
+    /// A read that is given up does not wait any more, and blames nobody.
+    pub(crate) fn stop_reading(&self) {
+        let given_up = {
+            let mut state = self.state.borrow_mut();
+            state.has_woken_reader = false;
+            state.reader.take()
+        };
+        if given_up.is_some() {
+            self.stir();
+        }
     }
 
     pub(crate) fn with_trailers<T>(&self, look: impl FnOnce(&Trailers) -> T) -> T {
@@ -596,14 +609,22 @@ impl Shared {
         &self,
         write: impl FnOnce(&mut ResponseWriter<'_>) -> Option<u64>,
     ) -> Result<(), ExchangeError> {
-        let mut state = self.open_state()?;
-        let terms = state.terms;
-        let is_connect = state.is_connect;
-        let encoder = self.write_head(&mut state, terms, |writer| {
+        let is_connect = self.state.borrow().is_connect;
+        self.start_with(|writer| {
             let length = write(writer);
             refuse_success(writer, is_connect);
-            Ok(writer.finish_head(length)?)
-        })?;
+            writer.finish_head(length)
+        })
+    }
+
+    /// The same for a head that `write` ends.
+    pub(crate) fn start_with(
+        &self,
+        write: impl FnOnce(&mut ResponseWriter<'_>) -> Result<(Finished, BodyEncoder), FieldError>,
+    ) -> Result<(), ExchangeError> {
+        let mut state = self.open_state()?;
+        let terms = state.terms;
+        let encoder = self.write_head(&mut state, terms, |writer| Ok(write(writer)?))?;
         state.written = Written::Body(encoder);
         drop(state);
         self.stir();
@@ -705,7 +726,11 @@ impl Shared {
         self.wait_for_room(false).await
     }
 
-    fn poll_room(&self, context: &mut Context<'_>, everything: bool) -> Poll<Result<(), ExchangeError>> {
+    pub(crate) fn poll_room(
+        &self,
+        context: &mut Context<'_>,
+        everything: bool,
+    ) -> Poll<Result<(), ExchangeError>> {
         let mut state = self.state.borrow_mut();
         if state.failure == Some(ExchangeError::Disconnected) {
             return Poll::Ready(Err(ExchangeError::Disconnected));

@@ -86,6 +86,9 @@ pub(crate) trait Work {
 
     /// Its connection goes, and it stays: nothing may be asked of the socket any more.
     fn part(&self) {}
+
+    /// It has waited at its first poll, so that it is an exchange from here on, and may stream its response by that.
+    fn attach(self: Pin<&mut Self>, _: &Rc<Shared>) {}
 }
 
 /// A future that sends its response itself, by the [`Shared`] that it was given.

@@ -309,11 +309,12 @@ impl<S: Service> Server<S> {
     fn wait(
         &mut self,
         info: &ConnectionInfo,
-        (task, wakers, is_detached): (Task, TaskWakers, bool),
+        (mut task, wakers, is_detached): (Task, TaskWakers, bool),
         terms: Terms,
         path: &[u8],
     ) {
         let shared = self.open_shared(info, wakers, Opening::whole(terms, path));
+        task.as_mut().attach(&shared);
         let mut running = Running::new(shared, task, None, None);
         running.is_detached = is_detached;
         self.counters.requests += 1;

@@ -31,9 +31,11 @@ pub struct App {
     /// What the command line and the environment ask for: it wins over what the code says.
     #[cfg(feature = "cli")]
     flags: Option<super::Flags>,
-    registry: Registry,
+    pub(super) registry: Registry,
     states: Vec<(Need, MakeState)>,
     shared: Vec<(Need, Arc<dyn Any + Send + Sync>)>,
+    #[cfg(feature = "tower")]
+    pub(super) mounts: Vec<crate::app::MakeMount>,
 }
 
 registers!(App, self => self.registry, ROOT);
@@ -132,7 +134,15 @@ impl App {
     /// ```
     pub fn nest(&mut self, prefix: &str, app: App) -> &mut Self {
         let scope = self.registry.add_scope(ROOT, prefix);
-        self.registry.nest(scope, &app.registry);
+        #[cfg(feature = "tower")]
+        let mounts = {
+            let mounts = self.mounts.len();
+            self.mounts.extend(app.mounts);
+            mounts
+        };
+        #[cfg(not(feature = "tower"))]
+        let mounts = 0;
+        self.registry.nest(scope, &app.registry, mounts);
         self.states.extend(app.states);
         self.shared.extend(app.shared);
         self
@@ -207,6 +217,8 @@ impl App {
             router,
             states: self.states.iter().map(|(_, make)| Arc::clone(make)).collect(),
             shared: self.shared.iter().map(|(_, value)| Arc::clone(value)).collect(),
+            #[cfg(feature = "tower")]
+            mounts: self.mounts.clone(),
         })
     }
 

@@ -10,6 +10,8 @@ mod error;
 mod flags;
 mod limits;
 mod listener;
+#[cfg(feature = "tower")]
+mod mount;
 mod options;
 mod placement;
 mod server;

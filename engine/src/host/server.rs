@@ -311,7 +311,13 @@ mod tests {
 
     fn blueprint() -> Blueprint {
         let limits = Options::default().limits.of_routes();
-        Blueprint { router: crate::app::Router::new(limits), states: Vec::new(), shared: Vec::new() }
+        Blueprint {
+            router: crate::app::Router::new(limits),
+            states: Vec::new(),
+            shared: Vec::new(),
+            #[cfg(feature = "tower")]
+            mounts: Vec::new(),
+        }
     }
 
     #[test]

@@ -133,6 +133,8 @@ async fn end(end: End, request: &Request<'_>) -> Reply {
             let mut task = handler(request);
             return finish(&mut task, reply, request).await;
         }
+        #[cfg(feature = "tower")]
+        End::Handler(Call::Mounted(_)) => unreachable!("refused at the start"),
         End::Nobody => {
             let (status, allow) = request.refusal().unwrap_or((404, None));
             reply = request.reply(Status(status));

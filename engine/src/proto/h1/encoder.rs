@@ -43,23 +43,34 @@ pub(crate) struct BodyEncoder {
     framing: Framing,
     /// The last chunk's data is out, its line end is not.
     owes_line_end: bool,
+    /// The sizes of chunks in capital letters, where the bytes are to be those of another server.
+    has_capitals: bool,
 }
 
 impl BodyEncoder {
+    fn new(framing: Framing) -> Self {
+        Self { framing, owes_line_end: false, has_capitals: false }
+    }
+
     pub(super) fn length(length: u64) -> Self {
-        Self { framing: Framing::Length(length), owes_line_end: false }
+        Self::new(Framing::Length(length))
     }
 
     pub(super) fn chunked() -> Self {
-        Self { framing: Framing::Chunked, owes_line_end: false }
+        Self::new(Framing::Chunked)
+    }
+
+    #[cfg(any(feature = "tower", test))]
+    pub(super) fn chunked_in_capitals() -> Self {
+        Self { has_capitals: true, ..Self::chunked() }
     }
 
     pub(super) fn until_close() -> Self {
-        Self { framing: Framing::Close, owes_line_end: false }
+        Self::new(Framing::Close)
     }
 
     pub(super) fn none() -> Self {
-        Self { framing: Framing::None, owes_line_end: false }
+        Self::new(Framing::None)
     }
 
     /// Begins a piece of `len` bytes, not 0. Returns the bytes that stand before it, written to `line`, or
@@ -87,7 +98,11 @@ impl BodyEncoder {
                     line[..2].copy_from_slice(b"\r\n");
                     at = 2;
                 }
+                let digits = at;
                 at += write_hex(&mut line[at..], len as u64);
+                if self.has_capitals {
+                    line[digits..at].make_ascii_uppercase();
+                }
                 line[at..at + 2].copy_from_slice(b"\r\n");
                 Ok(Some(&line[..at + 2]))
             }
@@ -98,6 +113,12 @@ impl BodyEncoder {
     #[inline]
     pub(crate) fn end_piece(&mut self) -> &'static [u8] {
         if std::mem::take(&mut self.owes_line_end) { b"\r\n" } else { b"" }
+    }
+
+    /// Whether the body is sent at all.
+    #[cfg(any(feature = "tower", test))]
+    pub(super) fn is_sent(&self) -> bool {
+        self.framing != Framing::None
     }
 
     /// Whether fields may follow the body.
@@ -142,6 +163,8 @@ mod tests {
         assert_eq!(encoder.finish(), (&b"\r\n0\r\n"[..], &b"\r\n"[..]));
         assert_eq!(BodyEncoder::chunked().finish(), (&b"0\r\n"[..], &b"\r\n"[..]));
         assert!(encoder.takes_trailers());
+        let mut encoder = BodyEncoder::chunked_in_capitals();
+        assert_eq!(line(&mut encoder, 0xABC).as_deref(), Some(&b"ABC\r\n"[..]));
     }
 
     #[test]

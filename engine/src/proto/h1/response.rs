@@ -12,7 +12,7 @@ use super::buffer::Buffer;
 use crate::proto::FieldError;
 
 /// Payloads up to this many bytes are copied behind the head: a second part in a send costs more.
-const COPY_BYTES_MAX: usize = 8 * 1024;
+pub(super) const COPY_BYTES_MAX: usize = 8 * 1024;
 
 /// What every response of a worker begins with, made anew once a second.
 #[derive(Clone)]
@@ -29,6 +29,9 @@ pub(crate) struct Preamble {
 
 /// The longest status line: that of 511.
 const STATUS_LINE_BYTES_MAX: usize = 48;
+
+/// The length of a date in HTTP (RFC 9110 section 5.6.7).
+const DATE_BYTES: usize = 29;
 
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\n";
 
@@ -53,9 +56,21 @@ impl Preamble {
         self.unix_seconds
     }
 
+    /// The value of `Date`, with its line end.
+    #[cfg(any(feature = "tower", test))]
+    pub(super) fn date(&self) -> &[u8] {
+        &self.bytes[self.bytes.len() - DATE_BYTES - 2..]
+    }
+
+    /// Whether responses tell of the server.
+    #[cfg(any(feature = "tower", test))]
+    pub(super) fn has_server_field(&self) -> bool {
+        self.server_field
+    }
+
     fn write(&mut self, unix_seconds: u64) {
         self.unix_seconds = unix_seconds;
-        let mut now = [0; 29];
+        let mut now = [0; DATE_BYTES];
         write_imf_fixdate(unix_seconds, &mut now);
         self.bytes.clear();
         self.bytes.extend_from_slice(OK);
@@ -119,25 +134,28 @@ const CONNECTION: u8 = 2;
 /// The type came with the body, and goes with it.
 const BODYS_TYPE: u8 = 4;
 
-enum Body {
+pub(super) enum Body {
     /// None yet; the head is open.
     Empty,
     /// Not in the buffer; the head is open.
     Payload(Payload),
     /// In the buffer, from `start`; the head is closed. `digits_at` is where the length stands.
     Written { start: usize, digits_at: usize, digits: usize },
+    /// All of the response is as it was given (`given`), up to what follows uncopied.
+    #[cfg(any(feature = "tower", test))]
+    Given(Option<Payload>),
 }
 
 /// See the module's text.
 pub(crate) struct ResponseWriter<'a> {
-    buffer: Buffer<'a>,
-    preamble: &'a mut Preamble,
-    terms: Terms,
-    status: u16,
-    seen: u8,
+    pub(super) buffer: Buffer<'a>,
+    pub(super) preamble: &'a mut Preamble,
+    pub(super) terms: Terms,
+    pub(super) status: u16,
+    pub(super) seen: u8,
     /// The length that the handler states for a body that is not sent (HEAD, 304).
     stated_length: Option<u64>,
-    body: Body,
+    pub(super) body: Body,
     /// [`begin_body`](Self::begin_body) without its end: the length in the head is not true yet.
     unended: bool,
     failure: Option<FieldError>,
@@ -620,7 +638,7 @@ impl<'a> ResponseWriter<'a> {
         Ok(self.finished())
     }
 
-    fn finished(&self) -> Finished {
+    pub(crate) fn finished(&self) -> Finished {
         Finished {
             block_bytes: if self.buffer.spilled.is_some() { 0 } else { self.buffer.len as u32 },
             has_payload: self.buffer.spilled.is_some(),
@@ -669,6 +687,8 @@ impl<'a> ResponseWriter<'a> {
         }
         match std::mem::replace(&mut self.body, Body::Empty) {
             Body::Payload(payload) => Some(payload),
+            #[cfg(any(feature = "tower", test))]
+            Body::Given(payload) => payload,
             _ => None,
         }
     }
@@ -676,6 +696,10 @@ impl<'a> ResponseWriter<'a> {
     /// Ends a response whose body is not simply the last thing written. Returns whether more follows.
     #[inline(never)]
     fn finish_other(&mut self, bodiless: bool) -> bool {
+        #[cfg(any(feature = "tower", test))]
+        if let Body::Given(payload) = &self.body {
+            return payload.is_some() || self.buffer.spilled.is_some();
+        }
         if bodiless || self.terms.head_only || matches!(self.body, Body::Empty) {
             self.finish_without_body(bodiless);
         }
@@ -703,6 +727,8 @@ impl<'a> ResponseWriter<'a> {
             Body::Empty => self.stated_length.filter(|_| bodiless || self.terms.head_only),
             Body::Payload(payload) => Some(payload.as_slice().len() as u64),
             Body::Written { start, .. } => Some((self.buffer.len - start) as u64),
+            #[cfg(any(feature = "tower", test))]
+            Body::Given(_) => None,
         };
         self.reopen();
         match self.status {
