@@ -70,8 +70,8 @@ impl<const SLOT_MILLIS: u64> Wheel<SLOT_MILLIS> {
     #[inline(never)]
     fn move_to(&mut self, timers: &mut impl Timers, key: Key, deadline: u64) {
         self.disarm(timers, key);
-        // The slot after the deadline's own, so that nothing fires early.
-        let due = deadline / SLOT_MILLIS + 1;
+        // The first slot that does not begin before the deadline, so that nothing fires early.
+        let due = deadline.div_ceil(SLOT_MILLIS);
         // One slot short of a full round, so that `move_past` never comes back to where it is.
         let farthest = self.position + SLOTS as u64 - 2;
         let slot = (due.clamp(self.position, farthest) % SLOTS as u64) as usize;
@@ -187,6 +187,19 @@ mod tests {
         assert_eq!(wheel.pop_expired(&mut slab, 5100 + SLOT_MILLIS), Some(keys[0]));
         assert_eq!(wheel.pop_expired(&mut slab, 1_000_000), None);
         assert_eq!(wheel.next_due(), None);
+    }
+
+    #[test]
+    fn a_deadline_at_the_beginning_of_a_slot_fires_on_time() {
+        let (mut slab, keys) = entries(2);
+        let (mut fine, mut coarse) = (Wheel::<1>::new(1000), Wheel::<250>::new(1000));
+        fine.arm(&mut slab, keys[0], 1003);
+        coarse.arm(&mut slab, keys[1], 1500);
+        assert_eq!((fine.next_due(), coarse.next_due()), (Some(1003), Some(1500)));
+        assert_eq!(fine.pop_expired(&mut slab, 1002), None);
+        assert_eq!(fine.pop_expired(&mut slab, 1003), Some(keys[0]));
+        assert_eq!(coarse.pop_expired(&mut slab, 1499), None);
+        assert_eq!(coarse.pop_expired(&mut slab, 1500), Some(keys[1]));
     }
 
     fn a_deadline_moved_later_fires_at_the_later_time_only<const SLOT_MILLIS: u64>() {

@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn waits_of_any_length_end_within_two_milliseconds_and_never_early() {
+    fn waits_of_any_length_end_on_time() {
         for length in [1, 2, 17, 799, 800, 801, 1024, 5000, 300_000, 3_600_000] {
             let mut timers = Timers::new(12_345);
             let waker = Waker::from(Arc::new(Count::default()));
@@ -144,7 +144,7 @@ mod tests {
                 now = due;
                 wakes += 1;
             }
-            assert!((deadline..=deadline + 2).contains(&now), "{length}: {now}");
+            assert_eq!(now, deadline, "{length}");
             // A round of the coarse wheel is more than four minutes.
             assert!(wakes <= 4 + length / 200_000, "{length}: {wakes} wake-ups");
             assert_eq!(timers.next_due(), None);
