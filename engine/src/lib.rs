@@ -61,6 +61,11 @@ pub use runtime::{
     blocking, deferred, detach, fs, interval, net, resolve, sleep, spawn, timeout,
 };
 
+/// Applications tested without sockets: see [`App::client`].
+pub mod testing {
+    pub use crate::host::{Pending, TestClient, TestRequest, TestResponse};
+}
+
 /// What fuzz targets call; nothing for users.
 #[cfg(fuzzing)]
 pub mod fuzz {

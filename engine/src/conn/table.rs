@@ -219,6 +219,21 @@ impl<D: Driver, S: Service> Connections<D, S> {
         Ok(())
     }
 
+    /// When time alone makes something happen: a deadline of a connection's, or what a handler waits for.
+    pub(crate) fn next_due(&self) -> Option<u64> {
+        [self.wheel.next_due(), self.runtime.next_due()].into_iter().flatten().min()
+    }
+
+    /// Whether the connection on `socket` has a whole request that is being answered. It looks through all
+    /// connections: for tests of applications.
+    pub(crate) fn is_answering(&self, socket: Fd) -> bool {
+        let mut open = self.table.iter_keys().filter_map(|key| self.table.get(key));
+        open.any(|connection| {
+            let exchange = connection.exchange.as_ref().filter(|_| connection.info.socket() == socket);
+            exchange.is_some_and(|exchange| exchange.handler.is_some() && exchange.body.is_done())
+        })
+    }
+
     /// Ends what is overdue. After the turn's events: what has arrived counts as in time.
     pub(crate) fn end_overdue(&mut self) {
         let now = self.driver.now().millis;

@@ -1,7 +1,8 @@
 //! Completions: what the kernel finished, told in one form whatever the kernel interface.
 //!
-//! Owns the contract ([`Driver`]), the memory that the kernel is working on, and the three drivers behind
-//! the contract: [`uring`], [`epoll`], and for tests the seeded simulator `sim`. A driver knows sockets,
+//! Owns the contract ([`Driver`]), the memory that the kernel is working on, and the drivers behind the
+//! contract: [`uring`], [`epoll`], [`memory`] for tests of applications, and for the engine's own the seeded
+//! simulator `sim`. A driver knows sockets,
 //! buffers and keys; it must not know HTTP, connections' states or configuration.
 //!
 //! The contract in short:
@@ -21,6 +22,7 @@ mod bufring;
 #[cfg(test)]
 mod contract;
 pub(crate) mod epoll;
+pub(crate) mod memory;
 pub(crate) mod op;
 #[cfg(any(test, fuzzing))]
 #[cfg_attr(fuzzing, allow(dead_code, reason = "tests use more of it than fuzz targets"))]

@@ -4,6 +4,7 @@ use std::any::Any;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::client::TestClient;
 use super::error::{Result, StartError};
 use super::options::Options;
 use super::server::{self, Server};
@@ -256,6 +257,29 @@ impl App {
     /// Why it could not start, in one sentence.
     pub fn start(&self) -> Result<Server> {
         Server::start(self.configuration(), &self.compile()?)
+    }
+
+    /// A client that is served by this application in memory, on the calling thread: for tests. Everything is there but
+    /// the sockets: parser, limits, routes, handlers, timers. Of the options those count that have to do with
+    /// requests; nothing is listened on, and there is one worker.
+    ///
+    /// ```
+    /// use peregrine::prelude::*;
+    ///
+    /// let mut app = App::new();
+    /// app.get("/users/{id}", |Path(id): Path<u64>| format!("user {id}"));
+    ///
+    /// let mut client = app.client()?;
+    /// let response = client.get("/users/7").send();
+    /// assert_eq!((response.status(), response.text()), (200, "user 7"));
+    /// assert_eq!(client.get("/users/me").send().status(), 400);
+    /// # Ok::<(), peregrine::StartError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Why a server could not start, as far as it is not about addresses or workers.
+    pub fn client(&self) -> Result<TestClient> {
+        TestClient::new(&self.configuration().checked()?, self.compile()?)
     }
 }
 

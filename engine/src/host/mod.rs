@@ -5,6 +5,7 @@
 mod address;
 mod app;
 mod banner;
+mod client;
 mod error;
 #[cfg(feature = "cli")]
 mod flags;
@@ -15,9 +16,11 @@ mod mount;
 mod options;
 mod placement;
 mod server;
+mod settings;
 mod worker;
 
 pub use app::App;
+pub use client::{Pending, TestClient, TestRequest, TestResponse};
 pub use error::StartError;
 #[cfg(feature = "cli")]
 pub use flags::Flags;

@@ -14,9 +14,8 @@ use super::listener::{self, Bound, SocketFiles};
 use super::options::Options;
 use super::placement::{self, Machine, Placement};
 use super::worker::{self, Control, Plan};
-use super::{address, banner};
+use super::{address, banner, settings};
 use crate::app::Blueprint;
-use crate::conn::{Gate, GateLimits};
 use crate::sys::limits;
 use crate::sys::signal::{Signals, Wait};
 use crate::sys::wake::Waker;
@@ -69,14 +68,8 @@ impl Server {
         };
         let ended = Waker::new().map_err(system("make an eventfd"))?;
         let (ready, readiness) = mpsc::channel();
-        let limits = &options.limits;
-        let gate = Arc::new(Gate::new(GateLimits {
-            connections: limits.max_concurrent_connections,
-            upgraded: limits.max_concurrent_upgraded_connections,
-            per_address: limits.max_connections_per_address,
-        }));
-        let bodies = limits.max_buffered_bodies_size.map(|bytes| bytes / count as u64);
-        let max_assembled = bodies.map_or(usize::MAX, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
+        let gate = settings::gate(&options.limits);
+        let max_assembled = settings::max_assembled(&options.limits, count);
         // Complete but for its workers, so that a start which fails midway ends those that run.
         let mut server = Self {
             urls,

@@ -5,48 +5,27 @@
 
 use std::io;
 use std::os::fd::AsRawFd;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
-use peregrine_parser::{Field, HeadLimits, Simd};
-use peregrine_pool::{BlockConfig, Blocks, MemoryPlan};
+use peregrine_parser::Field;
+use peregrine_pool::{Blocks, MemoryPlan};
 
 use super::error::StartError;
 use super::listener::Listener;
 use super::options::{DriverChoice, Options};
+use super::settings::{
+    Own, RECEIVE_BLOCKS, RECEIVE_BLOCKS_MAX, RECEIVE_STRIDE_BYTES, SEND_STRIDE_BYTES, connections, settings,
+};
 use crate::app::{AppService, Blueprint};
-use crate::conn::{CONNECTION_BYTES, Connections, Gate, Settings};
+use crate::conn::{CONNECTION_BYTES, Connections, Gate};
 use crate::driver::epoll::{self, Epoll};
 use crate::driver::uring::{self, Refusal, Uring};
 use crate::driver::{Driver, Errno, Event};
 use crate::http::WorkerInfo;
-use crate::proto::Rate;
-use crate::proto::h1::MachineLimits;
-use crate::runtime::drop_panic;
 use crate::sys::Fd;
 use crate::sys::ring::{self, Rung};
 use crate::sys::wake::Waker;
-
-/// Most requests fit one of these; most heads fit a quarter.
-const RECEIVE_BLOCK_BYTES: usize = 4096;
-
-/// The distance of receive blocks: a line more than a page, so that the first lines of blocks, the ones that
-/// are used, do not all compete for the same sets of the cache.
-const RECEIVE_STRIDE_BYTES: usize = RECEIVE_BLOCK_BYTES + 64;
-
-/// The most receive blocks of a worker, and the entries of the ring that lends them.
-const RECEIVE_BLOCKS_MAX: u16 = 4096;
-
-/// The answers to everything that one receive block holds usually fit one of these.
-const SEND_BLOCK_BYTES: usize = 16 * 1024;
-const SEND_STRIDE_BYTES: usize = SEND_BLOCK_BYTES + 64;
-
-/// The most send blocks of a worker; one per connection with an open send.
-const SEND_BLOCKS_MAX: u32 = 64 * 1024;
-
-/// The most connections of a worker.
-const CONNECTIONS_MAX: u32 = 1 << 20;
 
 /// Accepting rests for so long when no descriptors are left, in milliseconds.
 const ACCEPT_REST_MILLIS: u64 = 100;
@@ -159,46 +138,14 @@ impl Plan {
         told: String,
         ready: impl FnOnce(Result<String, StartError>),
     ) -> io::Result<()> {
-        let limits = &self.options.limits;
-        let bytes = |size: usize| u32::try_from(size).unwrap_or(u32::MAX);
-        let settings = Settings {
-            machine: MachineLimits {
-                head: HeadLimits {
-                    max_request_line_bytes: bytes(limits.max_request_line_size),
-                    max_fields_bytes: bytes(limits.max_request_headers_total_size),
-                },
-                max_fields: u16::try_from(limits.max_request_header_count).unwrap_or(u16::MAX),
-            },
-            keep_alive_millis: millis(limits.keep_alive_timeout),
-            request_headers_millis: millis(limits.request_headers_timeout),
-            half_closed_millis: millis(limits.half_closed_timeout),
-            min_response_rate: limits.min_response_data_rate.map(Rate::from),
-            max_request_buffer: limits.max_request_buffer_size.unwrap_or(usize::MAX),
-            max_response_buffer: limits.max_response_buffer_size.unwrap_or(usize::MAX),
-            max_assembled: self.max_assembled,
-            max_held_blocks: u32::from(RECEIVE_BLOCKS_MAX) / 4,
-            max_requests: limits.max_requests_per_connection,
-            lifetime_millis: limits.max_connection_lifetime.map(millis),
-            gate: Arc::clone(&self.gate),
-            bell: self.waker.clone(),
-            log_rejections: self.options.log_rejections,
-            shows_details: self.options.environment == "Development",
-            server_field: self.options.server_header,
-            send_blocks: Blocks::new(SEND_BLOCKS),
-            // So that an id names one connection of all workers.
-            first_id: (self.index as u64) << 48 | 1,
-            max_connections: CONNECTIONS_MAX,
-        };
+        let own =
+            Own { index: self.index, gate: self.gate, bell: self.waker, max_assembled: self.max_assembled };
+        let settings = settings(&self.options, own);
         let worker = WorkerInfo { index: self.index, count: self.count };
-        let connections = catch_unwind(AssertUnwindSafe(|| {
-            let service = |slots, common: &_| self.blueprint.service(worker, slots, common);
-            Connections::new(driver, service, Simd::detect(), settings)
-        }));
-        let connections = match connections {
+        let connections = match connections(driver, self.blueprint, worker, settings) {
             Ok(connections) => connections,
-            Err(panic) => {
-                drop_panic(panic);
-                ready(Err(StartError::StatePanicked { worker: self.index }));
+            Err(error) => {
+                ready(Err(error));
                 return Ok(());
             }
         };
@@ -215,25 +162,6 @@ fn sentence(Refusal { operation, error }: &Refusal) -> String {
         hint => format!("{operation}: {error} ({hint})"),
     }
 }
-
-fn millis(duration: std::time::Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
-const RECEIVE_BLOCKS: BlockConfig = BlockConfig {
-    block_bytes: RECEIVE_BLOCK_BYTES,
-    stride_bytes: RECEIVE_STRIDE_BYTES,
-    max_blocks: RECEIVE_BLOCKS_MAX as u32,
-    // Half a megabyte of addresses; memory is taken by use.
-    chunk_blocks: 128,
-};
-
-const SEND_BLOCKS: BlockConfig = BlockConfig {
-    block_bytes: SEND_BLOCK_BYTES,
-    stride_bytes: SEND_STRIDE_BYTES,
-    max_blocks: SEND_BLOCKS_MAX,
-    chunk_blocks: 32,
-};
 
 /// What the queues of one ring take: 1024 submissions of 64 bytes and 16 Ki completions of 16, as `sys::ring`
 /// asks for them.

@@ -39,6 +39,11 @@ impl Mailbox {
         Arc::new(Self { id, bell, woken: Mutex::new(Vec::new()), has_woken: AtomicBool::new(false) })
     }
 
+    /// The calling thread is its worker again, after it was another's.
+    pub(crate) fn make_current(&self) {
+        HERE.set(self.id);
+    }
+
     /// Swaps the list of what was woken for an empty one.
     pub(crate) fn take(&self, into: &mut Vec<Arc<TaskWaker>>) {
         debug_assert!(into.is_empty(), "wake-ups would be lost");

@@ -112,6 +112,13 @@ impl Runtime {
         runtime
     }
 
+    /// Makes the calling thread this worker again, where it has been another since. Only for several workers on one
+    /// thread, which take turns.
+    pub(crate) fn make_current(self: &Rc<Self>) {
+        self.mailbox.make_current();
+        CURRENT.set(Some(Rc::clone(self)));
+    }
+
     /// Ends what belongs to no connection, and the thread's being a worker.
     pub(crate) fn leave(self: &Rc<Self>) {
         self.drop_tasks();
