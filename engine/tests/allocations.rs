@@ -122,7 +122,10 @@ fn start() -> Server {
     app.get("/allocations", allocations).get("/plaintext", plaintext).get("/users/{id}", user);
     app.get("/fields", fields).post("/echo", echo);
     #[cfg(feature = "json")]
-    app.get("/json", json);
+    {
+        app.get("/json", json);
+        handlers::register(&mut app);
+    }
     #[cfg(feature = "tower")]
     app.tower_at("/tower/{*rest}", Bare).tower_at("/axum/{*rest}", axum_router());
     app.start().expect("a server")
@@ -265,4 +268,145 @@ fn a_torn_chunked_body_costs_no_allocation() {
     let body = [b'x'; 1000];
     let request = post_chunked("/echo", &body, 300);
     assert_no_allocations_if_torn("a torn chunked body", &request, request.len() - 500, &body);
+}
+
+/// Handlers with extractors and with answers of their own kind.
+#[cfg(feature = "json")]
+mod handlers {
+    use std::cell::Cell;
+    use std::future::poll_fn;
+    use std::task::Poll;
+    use std::time::Duration;
+
+    use peregrine::prelude::*;
+    use peregrine::sleep;
+    use serde::{Deserialize, Serialize};
+
+    #[derive(Clone, Copy, Deserialize, Serialize)]
+    #[serde(rename_all = "lowercase")]
+    pub(super) enum Order {
+        Up,
+        Down,
+    }
+
+    #[derive(Clone, Copy, Deserialize)]
+    pub(super) struct Page {
+        offset: u64,
+        limit: Option<u16>,
+        order: Order,
+    }
+
+    /// Borrows from the request.
+    #[derive(Serialize)]
+    pub(super) struct Found<'a> {
+        id: u64,
+        path: &'a str,
+        host: Option<&'a str>,
+        end: u64,
+        order: Order,
+        is_hit: bool,
+    }
+
+    pub(super) struct Hits(Cell<u32>);
+
+    fn find<'a>(
+        request: &'a Request<'a>,
+        Path(id): Path<u64>,
+        Query(page): Query<Page>,
+        State(hits): State<Hits>,
+    ) -> Json<Found<'a>> {
+        hits.0.set(hits.0.get() + 1);
+        let end = page.offset + u64::from(page.limit.unwrap_or(20));
+        let (path, host) = (request.path(), request.field("Host"));
+        Json(Found { id, path, host, end, order: page.order, is_hit: hits.0.get() > 0 })
+    }
+
+    #[derive(Serialize)]
+    struct User {
+        id: u64,
+        name: &'static str,
+    }
+
+    fn checked(Path(id): Path<u64>) -> Result<Json<User>> {
+        if id == 0 { Err(Error::new(404)) } else { Ok(Json(User { id, name: "Ada" })) }
+    }
+
+    async fn checked_async(Path(id): Path<u64>) -> Result<Json<User>> {
+        checked(Path(id))
+    }
+
+    async fn ready() -> &'static str {
+        "ready"
+    }
+
+    async fn slept() -> &'static str {
+        sleep(Duration::from_millis(1)).await;
+        "slept"
+    }
+
+    async fn yielded(Path(id): Path<u64>, Query(page): Query<Page>, hits: State<Hits>) -> Json<User> {
+        let mut was_here = false;
+        poll_fn(|context| {
+            if std::mem::replace(&mut was_here, true) {
+                return Poll::Ready(());
+            }
+            context.waker().wake_by_ref();
+            Poll::Pending
+        })
+        .await;
+        Json(User { id: id + page.offset, name: if hits.0.0.get() > 0 { "Grace" } else { "Ada" } })
+    }
+
+    pub(super) fn register(app: &mut App) {
+        app.state(|_| Hits(Cell::new(0)));
+        app.get("/find/{id}", find).get("/checked/{id}", checked).get("/checked-async/{id}", checked_async);
+        app.get("/ready", ready).get("/slept", slept).get("/yielded/{id}", yielded);
+    }
+}
+
+#[cfg(feature = "json")]
+#[test]
+fn extractors_and_borrowed_json_cost_no_allocation() {
+    let body = br#"{"id":7,"path":"/find/7","host":"test","end":52,"order":"down","is_hit":true}"#;
+    let request = get("/find/7?order=down&offset=42&limit=10");
+    assert_no_allocations_for("extractors and borrowed JSON", request, 200, body);
+}
+
+#[cfg(feature = "json")]
+#[test]
+fn a_result_of_json_costs_no_allocation() {
+    let body = br#"{"id":7,"name":"Ada"}"#;
+    assert_no_allocations_for("a result", get("/checked/7"), 200, body);
+    assert_no_allocations_for("a result of an async handler", get("/checked-async/7"), 200, body);
+}
+
+#[cfg(feature = "json")]
+#[test]
+fn an_async_handler_that_does_not_wait_costs_no_allocation() {
+    assert_no_allocations_for("an async handler", get("/ready"), 200, b"ready");
+}
+
+#[cfg(feature = "json")]
+#[test]
+fn a_batch_for_async_handlers_costs_no_allocation() {
+    let batch = [get("/ready"), get("/yielded/7?order=up&offset=1"), get("/slept"), get("/ready")].concat();
+    assert_no_allocations("a batch for async handlers", 4, |client| {
+        client.send(&batch);
+        for body in ["ready", r#"{"id":8,"name":"Ada"}"#, "slept", "ready"] {
+            assert_eq!(client.receive().text(), body);
+        }
+    });
+}
+
+#[cfg(feature = "json")]
+#[test]
+fn an_async_handler_that_sleeps_costs_no_allocation() {
+    assert_no_allocations_for("an async handler that sleeps", get("/slept"), 200, b"slept");
+}
+
+#[cfg(feature = "json")]
+#[test]
+fn an_async_handler_that_yields_costs_no_allocation() {
+    let request = get("/yielded/7?limit=1&order=up&offset=40");
+    assert_no_allocations_for("an async handler that yields", request, 200, br#"{"id":47,"name":"Ada"}"#);
 }

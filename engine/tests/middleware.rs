@@ -100,7 +100,7 @@ fn the_first_is_the_outermost_around_every_kind_of_handler() {
     }
     // What nobody handles is seen by the application's alone.
     log.lock().expect("no panic").clear();
-    assert_eq!(ask(&server, &get("/g/none")).0, 404);
+    assert_eq!(ask(&server, get("/g/none")).0, 404);
     assert_eq!(*log.lock().expect("no panic"), expect(&[]));
     server.shutdown().expect("an orderly end");
 }
@@ -125,8 +125,8 @@ fn middleware_answers_changes_and_attaches() {
         inner.get("/large", || vec![b'x'; 100_000]);
         inner.post("/echo", |body: String| body);
     });
-    assert_eq!(ask(&server, &get("/open")), (200, "open".to_owned()));
-    assert_eq!(ask(&server, &get("/inner")).0, 401);
+    assert_eq!(ask(&server, get("/open")), (200, "open".to_owned()));
+    assert_eq!(ask(&server, get("/inner")).0, 401);
     let with_user = |request: &str| format!("{request} HTTP/1.1\r\nHost: a\r\nX-User: ada\r\n").into_bytes();
     let greet = [&with_user("GET /inner")[..], b"\r\n"].concat();
     assert_eq!(ask(&server, &greet), (203, "hello ada".to_owned()));
@@ -137,7 +137,7 @@ fn middleware_answers_changes_and_attaches() {
     assert_eq!(ask(&server, &echo), (203, "hello".to_owned()));
     // HEAD has the head alone, and no answer is torn by pipelining.
     let mut client = Client::connect(server.addresses()[0]);
-    client.send(&greet.repeat(50));
+    client.send(greet.repeat(50));
     for _ in 0..50 {
         assert_eq!(client.receive().body, b"hello ada");
     }
@@ -164,15 +164,15 @@ fn time_limits_and_panics_end_in_answers() {
             Ok::<_, ExchangeError>(())
         });
     });
-    assert_eq!(ask(&server, &get("/never")).0, 504);
+    assert_eq!(ask(&server, get("/never")).0, 504);
     let mut client = Client::connect(server.addresses()[0]);
-    client.send(&[get("/panic"), get("/fine")].concat());
+    client.send([get("/panic"), get("/fine")].concat());
     assert_eq!(client.receive().status, 500);
     assert_eq!(client.receive().body, b"fine");
     assert_eq!(told.load(Ordering::Relaxed), 504 + 500 + 200);
     // A response that has begun is cut off, and never looks whole.
     let mut client = Client::connect(server.addresses()[0]);
-    client.send(&get("/late"));
+    client.send(get("/late"));
     assert_eq!(client.receive_head().status, 200);
     assert!(!client.await_any_end(), "an orderly end would make it whole");
     server.shutdown().expect("an orderly end");
@@ -189,11 +189,11 @@ fn requests_have_names() {
     assert_eq!(ask(&server, named), (200, "mine-7".to_owned()));
     assert_eq!(header(&server, named, "X-Request-Id").as_deref(), Some("mine-7"));
     let strange = b"GET / HTTP/1.1\r\nHost: a\r\nX-Request-Id: a b\r\n\r\n";
-    let (first, second) = (ask(&server, strange).1, ask(&server, &get("/")).1);
+    let (first, second) = (ask(&server, strange).1, ask(&server, get("/")).1);
     assert!(first != second && !first.contains(' '), "{first} {second}");
     // In the head of a response that its handler sends itself, and of one that nobody handles.
-    assert!(header(&server, &get("/stream"), "X-Request-Id").is_some());
-    assert!(header(&server, &get("/none"), "X-Request-Id").is_some());
+    assert!(header(&server, get("/stream"), "X-Request-Id").is_some());
+    assert!(header(&server, get("/none"), "X-Request-Id").is_some());
     server.shutdown().expect("an orderly end");
 }
 
@@ -220,7 +220,7 @@ fn groups_have_prefixes_fallbacks_and_limits() {
         ("/api/v2/ada", (404, "no such call")),
         ("/", (404, "nowhere")),
     ] {
-        assert_eq!(ask(&server, &get(path)), (answer.0, answer.1.to_owned()), "{path}");
+        assert_eq!(ask(&server, get(path)), (answer.0, answer.1.to_owned()), "{path}");
     }
     assert_eq!(ask(&server, &post("/api", b"0123456789")), (200, "0123456789".to_owned()));
     assert_eq!(ask(&server, &post("/api/v1", b"01234567890")).0, 413);
