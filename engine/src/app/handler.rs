@@ -90,6 +90,23 @@ impl Call {
 /// it meanwhile: one that blocks (on a lock, a file, a thread) stops all of them. What waits belongs into an `async`
 /// handler. An async handler that does not wait for anything costs hardly more than another.
 ///
+/// What a closure captures would be made once and used by all workers. It is refused: state belongs into
+/// [`App::state`](crate::App::state) or [`App::shared`](crate::App::shared).
+///
+/// ```compile_fail
+/// let name = "Ada".to_owned();
+/// let mut app = peregrine::App::new();
+/// app.get("/", move || name.clone());
+/// ```
+///
+/// Nor is anything captured that could be copied:
+///
+/// ```compile_fail
+/// let number = 7;
+/// let mut app = peregrine::App::new();
+/// app.get("/", move || number.to_string());
+/// ```
+///
 /// A panic is answered with 500 and ends the connection; the worker lives on. This needs `panic = "unwind"`, the
 /// default of every profile: with `abort` a panic ends the process. When the client disconnects, the future of an
 /// async handler is dropped where it waits; see [`detach`](crate::detach).
