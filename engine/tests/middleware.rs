@@ -222,8 +222,8 @@ fn groups_have_prefixes_fallbacks_and_limits() {
     ] {
         assert_eq!(ask(&server, get(path)), (answer.0, answer.1.to_owned()), "{path}");
     }
-    assert_eq!(ask(&server, &post("/api", b"0123456789")), (200, "0123456789".to_owned()));
-    assert_eq!(ask(&server, &post("/api/v1", b"01234567890")).0, 413);
+    assert_eq!(ask(&server, post("/api", b"0123456789")), (200, "0123456789".to_owned()));
+    assert_eq!(ask(&server, post("/api/v1", b"01234567890")).0, 413);
     server.shutdown().expect("an orderly end");
 }
 
