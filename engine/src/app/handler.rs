@@ -72,9 +72,14 @@ pub(crate) enum Call {
 }
 
 impl Call {
-    /// Whether it reads or writes bodies in pieces.
+    /// Whether it may read or write bodies in pieces.
     pub(crate) fn streams(self) -> bool {
-        matches!(self, Self::Stream(_))
+        match self {
+            Self::Sync(_) | Self::Async(_) => false,
+            Self::Stream(_) => true,
+            #[cfg(feature = "tower")]
+            Self::Mounted(_) => true,
+        }
     }
 }
 
