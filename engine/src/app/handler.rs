@@ -175,7 +175,7 @@ pub struct Async<T>(PhantomData<T>);
 
 impl<F> Handler<Raw> for F
 where
-    F: Fn(&Request<'_>, &mut Response<'_, '_>) + Copy + 'static,
+    F: Fn(&Request<'_>, &mut Response<'_, '_>) + Copy + Send + 'static,
 {
     fn endpoint(self) -> Endpoint {
         Endpoint::new::<F>(Call::Sync(item::sync::<F, Raw>(self)), |_| {})
@@ -290,7 +290,7 @@ macro_rules! handlers {
         impl<F, R, $($extractor),*> Handler<Sync<($($extractor,)*)>> for F
         where
             // The first bound is where the compiler finds the extractors, the second is what is called.
-            F: Fn($($extractor),*) -> R + Copy + 'static,
+            F: Fn($($extractor),*) -> R + Copy + Send + 'static,
             F: for<'r> CallWith<'r, ($($extractor,)*)>,
             R: Respond,
             $($extractor: Extract,)*
@@ -352,7 +352,7 @@ macro_rules! handlers {
 
         impl<F, Fut, $($extractor),*> Handler<Async<($($extractor,)*)>> for F
         where
-            F: Fn($($extractor),*) -> Fut + Copy + 'static,
+            F: Fn($($extractor),*) -> Fut + Copy + Send + 'static,
             Fut: Future<Output: Respond> + 'static,
             $($extractor: FromRequest + 'static,)*
         {

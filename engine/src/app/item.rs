@@ -4,7 +4,8 @@
 //! pointer that carries nothing. It must not know what handlers do.
 //!
 //! Invariant `ITEM-SEEN`: a value of the type was given to this module before any pointer that conjures it was made.
-//! It is `Copy`, so that one more of it takes nothing from anybody, and `'static`, so that it is never too late for it.
+//! It is `Copy`, so that one more of it takes nothing from anybody; `'static`, so that it is never too late for it; and
+//! `Send`, because pointers go to every worker's thread.
 
 #![allow(unsafe_code, reason = "makes zero-sized values")]
 
@@ -33,7 +34,7 @@ pub(super) trait CallStream<F> {
 ///
 /// # Safety
 /// ITEM-SEEN holds for `F`.
-unsafe fn conjure<F: Copy + 'static>() -> F {
+unsafe fn conjure<F: Copy + Send + 'static>() -> F {
     const {
         assert!(
             size_of::<F>() == 0,
@@ -44,17 +45,17 @@ unsafe fn conjure<F: Copy + 'static>() -> F {
     unsafe { NonNull::<F>::dangling().read() }
 }
 
-pub(super) fn sync<F: Copy + 'static, C: CallSync<F>>(_seen: F) -> SyncHandler {
+pub(super) fn sync<F: Copy + Send + 'static, C: CallSync<F>>(_seen: F) -> SyncHandler {
     // SAFETY: ITEM-SEEN: it is the argument.
     |request, response| C::call(unsafe { conjure::<F>() }, request, response)
 }
 
-pub(super) fn asynchronous<F: Copy + 'static, C: CallAsync<F>>(_seen: F) -> AsyncHandler {
+pub(super) fn asynchronous<F: Copy + Send + 'static, C: CallAsync<F>>(_seen: F) -> AsyncHandler {
     // SAFETY: ITEM-SEEN: it is the argument.
     |request, response| C::call(unsafe { conjure::<F>() }, request, response)
 }
 
-pub(super) fn stream<F: Copy + 'static, C: CallStream<F>>(_seen: F) -> StreamHandler {
+pub(super) fn stream<F: Copy + Send + 'static, C: CallStream<F>>(_seen: F) -> StreamHandler {
     // SAFETY: ITEM-SEEN: it is the argument.
     |request| C::call(unsafe { conjure::<F>() }, request)
 }

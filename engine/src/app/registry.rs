@@ -130,11 +130,16 @@ impl Registry {
         std::iter::successors(Some(&self.scopes[scope]), |scope| Some(&self.scopes[scope.parent?]))
     }
 
-    /// The middleware around a handler of a scope, the outermost first.
-    fn layers(&self, scope: usize, own: &[Arc<dyn Middleware>]) -> Vec<Arc<dyn Middleware>> {
+    /// From the application to a scope.
+    fn inwards(&self, scope: usize) -> Vec<&Scope> {
         let mut scopes: Vec<&Scope> = self.outwards(scope).collect();
         scopes.reverse();
-        scopes.iter().flat_map(|scope| &scope.layers).chain(own).map(Arc::clone).collect()
+        scopes
+    }
+
+    /// The middleware around a handler of a scope, the outermost first.
+    fn layers(&self, scope: usize, own: &[Arc<dyn Middleware>]) -> Vec<Arc<dyn Middleware>> {
+        self.inwards(scope).iter().flat_map(|scope| &scope.layers).chain(own).map(Arc::clone).collect()
     }
 
     /// What handles a request that an endpoint is found for.
@@ -191,9 +196,10 @@ impl Registry {
                 continue;
             }
             templates.push(&route.template);
-            let mut scopes: Vec<&Scope> = self.outwards(route.scope).collect();
-            scopes.reverse();
-            scopes.iter().flat_map(|scope| &scope.limits).for_each(|limits| change(&route.template, limits));
+            self.inwards(route.scope)
+                .iter()
+                .flat_map(|scope| &scope.limits)
+                .for_each(|limits| change(&route.template, limits));
         }
         self.limits.iter().for_each(|(template, limits)| change(template, limits));
         own
@@ -223,7 +229,13 @@ impl Registry {
             }
             if let Some(endpoint) = &scope.fallback {
                 let template = if scope.prefix.is_empty() { "the fallback" } else { &scope.prefix };
-                router.set_fallback(&scope.prefix, self.resolve(number, template, endpoint)?)?;
+                let resolved = self.resolve(number, template, endpoint)?;
+                let mut limits = limits;
+                self.inwards(number)
+                    .iter()
+                    .flat_map(|scope| &scope.limits)
+                    .for_each(|change| change(&mut limits));
+                router.set_fallback(&scope.prefix, resolved, limits)?;
             }
         }
         if let Some(endpoint) = &self.connect {

@@ -135,8 +135,8 @@ pub(crate) struct Router {
     /// Of each entry, to find it again.
     templates: Vec<String>,
     fallback: Option<Resolved>,
-    /// Those of groups.
-    fallbacks: Vec<Resolved>,
+    /// Those of groups, with the limits of theirs.
+    fallbacks: Vec<(Resolved, RouteLimits)>,
     below: Tree<usize>,
     pub(super) connect: Option<Resolved>,
     /// What stands around the answers to requests that have no handler.
@@ -216,14 +216,19 @@ impl Router {
     ///
     /// # Errors
     /// The prefix is malformed, or another group of the same prefix has a fallback.
-    pub(crate) fn set_fallback(&mut self, prefix: &str, resolved: Resolved) -> Result<(), RouteError> {
+    pub(crate) fn set_fallback(
+        &mut self,
+        prefix: &str,
+        resolved: Resolved,
+        limits: RouteLimits,
+    ) -> Result<(), RouteError> {
         if prefix.is_empty() {
             self.fallback = Some(resolved);
             return Ok(());
         }
         let refuse = |problem: String| RouteError { template: prefix.to_owned(), problem };
         let number = self.fallbacks.len();
-        self.fallbacks.push(resolved);
+        self.fallbacks.push((resolved, limits));
         for template in [prefix.to_owned(), format!("{prefix}/"), format!("{prefix}/{{*}}")] {
             // The rest needs a name that no parameter has.
             let template = template.replace("{*}", "{*rest-of-the-group}");
@@ -255,15 +260,16 @@ impl Router {
         Ok(())
     }
 
-    /// What answers a path that no route matches.
-    pub(super) fn fallback(&self, path: &[u8]) -> Option<&Resolved> {
+    /// What answers a path that no route matches, within which limits.
+    pub(super) fn fallback(&self, path: &[u8]) -> Option<(&Resolved, RouteLimits)> {
         if !self.fallbacks.is_empty() {
             let path = std::str::from_utf8(path).unwrap_or_default();
             if let Some(&number) = self.below.at(path, &mut PathParams::new()) {
-                return Some(&self.fallbacks[number]);
+                let (resolved, limits) = &self.fallbacks[number];
+                return Some((resolved, *limits));
             }
         }
-        self.fallback.as_ref()
+        Some((self.fallback.as_ref()?, self.limits))
     }
 
     /// Looks a path up and calls `then` with what was found.

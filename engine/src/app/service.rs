@@ -69,12 +69,17 @@ impl Router {
             (None, TargetForm::Asterisk) => Found::Server,
             (None, _) if entry.is_some() => Found::Nobody,
             (None, TargetForm::Authority) => self.connect.as_ref().map_or(Found::Nobody, Found::Handler),
-            (None, _) => self.fallback(parts.path).map_or(Found::Nobody, Found::Handler),
+            (None, _) => {
+                self.fallback(parts.path).map_or(Found::Nobody, |(handler, _)| Found::Handler(handler))
+            }
         }
     }
 
-    fn limits(&self, entry: Option<&Entry>) -> RouteLimits {
-        entry.and_then(|entry| entry.limits).unwrap_or(self.limits)
+    fn limits(&self, entry: Option<&Entry>, parts: &RequestParts<'_>) -> RouteLimits {
+        match entry {
+            Some(entry) => entry.limits.unwrap_or(self.limits),
+            None => self.fallback(parts.path).map_or(self.limits, |(_, limits)| limits),
+        }
     }
 }
 
@@ -125,7 +130,7 @@ impl Service for AppService {
 
     fn admit(&self, parts: &RequestParts<'_>) -> Admission {
         self.router.look_up(parts.path, |entry, _| {
-            let limits = self.router.limits(entry);
+            let limits = self.router.limits(entry, parts);
             let limits = BodyLimits {
                 max_bytes: limits.max_request_body_size.unwrap_or(u64::MAX),
                 min_rate: limits.min_request_body_data_rate.map(Rate::from),
@@ -154,7 +159,10 @@ impl Service for AppService {
                 }
                 _ => unreachable!("only what `call` or `admit` has found to be streamed"),
             };
-            Streaming { task, min_response_rate: router.limits(entry).min_response_data_rate.map(Rate::from) }
+            Streaming {
+                task,
+                min_response_rate: router.limits(entry, parts).min_response_data_rate.map(Rate::from),
+            }
         })
     }
 }

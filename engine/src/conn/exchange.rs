@@ -513,7 +513,11 @@ impl Shared {
     }
 
     pub(crate) fn with_trailers<T>(&self, look: impl FnOnce(&Trailers) -> T) -> T {
-        look(&self.state.borrow().trailers)
+        // Not while they are borrowed: whoever looks may want to write at the same time.
+        let trailers = std::mem::take(&mut self.state.borrow_mut().trailers);
+        let looked = look(&trailers);
+        self.state.borrow_mut().trailers = trailers;
+        looked
     }
 
     /// Sends an interim response.
@@ -572,13 +576,15 @@ impl Shared {
         write: impl FnOnce(&mut ResponseWriter<'_>) -> Result<(Finished, T), ExchangeError>,
     ) -> Result<T, ExchangeError> {
         let room = state.outbox.head_room(&self.common.blocks)?;
-        let mut preamble = self.common.preamble.borrow_mut();
-        let mut writer = ResponseWriter::new(room, &mut preamble, terms);
-        writer.begin();
-        writer.add_lines(&state.early_lines);
-        let (finished, value) = write(&mut writer)?;
-        let payload = if finished.has_payload { writer.take_payload() } else { None };
-        drop(preamble);
+        let early_lines = &state.early_lines;
+        let (finished, value, payload) = self.common.with_preamble(|preamble| {
+            let mut writer = ResponseWriter::new(room, preamble, terms);
+            writer.begin();
+            writer.add_lines(early_lines);
+            let (finished, value) = write(&mut writer)?;
+            let payload = if finished.has_payload { writer.take_payload() } else { None };
+            Ok::<_, ExchangeError>((finished, value, payload))
+        })?;
         state.terms.close |= finished.close;
         state.outbox.commit(finished.block_bytes as usize);
         if let Some(payload) = payload {
@@ -723,7 +729,16 @@ impl Shared {
     /// The same, then waits until there is room for more.
     pub(crate) async fn write(&self, piece: PieceToSend<'_>) -> Result<(), ExchangeError> {
         self.push(piece)?;
+        if self.is_bodiless() {
+            // Nothing is sent, so nothing makes it wait; but others must have their turn.
+            yield_once().await;
+        }
         self.wait_for_room(false).await
+    }
+
+    /// Whether the response that has begun has no body (HEAD, 204, 205, 304), whatever is written.
+    pub(crate) fn is_bodiless(&self) -> bool {
+        matches!(&self.state.borrow().written, Written::Body(encoder) if encoder.is_none())
     }
 
     pub(crate) fn poll_room(
@@ -839,6 +854,19 @@ fn refuse_success(writer: &mut ResponseWriter<'_>, is_connect: bool) {
     if is_connect && (200..=299).contains(&writer.status()) {
         writer.fail(FieldError::Status(writer.status()));
     }
+}
+
+/// Lets other tasks run.
+async fn yield_once() {
+    let mut has_yielded = false;
+    poll_fn(|context| {
+        if std::mem::replace(&mut has_yielded, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 fn has_room(outbox: &Outbox, max: usize) -> bool {

@@ -155,6 +155,7 @@ impl<D: Driver, S: Service> Connections<D, S> {
         if let Some((lease, range)) = rest {
             self.feed(key, lease, range);
         }
+        self.feed_assembled(key);
         self.pump(key);
     }
 
@@ -185,10 +186,9 @@ impl<D: Driver, S: Service> Connections<D, S> {
     fn poll(&mut self, key: Key) {
         let Some(running) = self.handler(key) else { return self.pump(key) };
         let shared = Rc::clone(&running.shared);
-        let wakers = shared.wakers.take();
-        if let Some(mut task) = running.task.take()
-            && let Some(wakers) = wakers
-        {
+        if let Some(mut task) = running.task.take() {
+            let wakers =
+                shared.wakers.take().expect("they are taken only while the task is polled, or with it");
             shared.is_polled.set(true);
             let (polled, detaches) = self.runtime.poll(|| {
                 let mut context = Context::from_waker(&wakers.waker);

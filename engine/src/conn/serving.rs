@@ -178,6 +178,10 @@ impl<S: Service> Server<S> {
                 Answered::Yes => {}
                 Answered::Streams => return (served, Stop::Stream),
                 Answered::Waits => {
+                    if is_drained && let Some(waiting) = &mut self.waiting {
+                        // What nobody wants is the request's all the same, and never the next one.
+                        waiting.body = machine.take_body();
+                    }
                     machine.reset();
                     return (served + consumed, Stop::Wait);
                 }
@@ -462,7 +466,10 @@ impl Waiting<'_> {
         match polled {
             Ok(Poll::Pending) => return Some((task, wakers, is_detached)),
             Ok(Poll::Ready(Ok(()))) => {}
-            Ok(Poll::Ready(Err(told))) => telemetry::handler_failed(self.path, "failed", told),
+            Ok(Poll::Ready(Err(told))) => {
+                telemetry::handler_failed(self.path, "answered 500", told);
+                become_panic(response);
+            }
             Err(panic) => {
                 drop_panic(panic);
                 counters.panics += 1;
@@ -475,7 +482,7 @@ impl Waiting<'_> {
     }
 }
 
-/// The answer of a handler that has panicked.
+/// The answer of a handler that has panicked, or failed otherwise.
 #[cold]
 pub(super) fn become_panic(response: &mut ResponseWriter<'_>) {
     response.reset();

@@ -158,12 +158,24 @@ impl fmt::Debug for Exchange {
 #[doc(hidden)]
 pub struct Responder {
     shared: Rc<Shared>,
+    /// What the response begins with.
+    status: u16,
 }
 
 impl Responder {
     /// That of a request, if it is one that streams.
     pub(crate) fn of(request: &Request<'_>) -> Option<Self> {
-        Some(Self { shared: Rc::clone(request.shared()?) })
+        Some(Self { shared: Rc::clone(request.shared()?), status: 200 })
+    }
+
+    /// Sets the status that the response begins with.
+    pub(crate) fn set_status(&mut self, status: u16) {
+        self.status = status;
+    }
+
+    /// Whether the response that has begun has no body.
+    pub(crate) fn is_bodiless(&self) -> bool {
+        self.shared.is_bodiless()
     }
 
     /// Whether a response is out, or a part of one.
@@ -180,7 +192,8 @@ impl Responder {
     pub(crate) fn respond(&self, write: impl FnOnce(&mut Response<'_, '_>)) -> Result<(), String> {
         let mut told = None;
         let sent = self.shared.respond(|writer| {
-            write(&mut Response::new(writer));
+            let response = &mut Response::new(writer);
+            write(response.status(self.status));
             told = writer.take_told();
         });
         match (told, sent) {
@@ -191,9 +204,9 @@ impl Responder {
     }
 
     /// Adds a field to the response that follows.
-    pub(crate) fn field(&self, name: &str, value: &str) -> Result<(), String> {
+    pub(crate) fn field(&self, name: &str, value: &[u8]) -> Result<(), String> {
         let mut line = Vec::new();
-        write_field_line(&mut line, name, value.as_bytes()).map_err(|error| error.to_string())?;
+        write_field_line(&mut line, name, value).map_err(|error| error.to_string())?;
         self.shared.add_early_line(&line);
         Ok(())
     }
@@ -203,7 +216,10 @@ impl Responder {
         &self,
         write: impl FnOnce(&mut ResponseHead<'_, '_>),
     ) -> Result<ResponseStream, ExchangeError> {
-        start(&self.shared, write)
+        start(&self.shared, |head| {
+            head.status(self.status);
+            write(head);
+        })
     }
 }
 

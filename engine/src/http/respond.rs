@@ -193,28 +193,36 @@ impl Respond for Redirect {
     }
 }
 
-/// Passes on what a wrapped response says of itself.
-macro_rules! as_wrapped {
-    ($inner:ident, $self:ident => $field:expr) => {
-        const STREAMS: bool = $inner::STREAMS;
-
-        fn failure(&$self) -> Option<String> {
-            $field.failure()
-        }
-    };
-}
-
 impl<R: Respond> Respond for (u16, R) {
+    const STREAMS: bool = R::STREAMS;
+
     // The status is set first, so that an error inside keeps its own.
     fn respond(self, response: &mut Response<'_, '_>) {
         response.status(self.0);
         self.1.respond(response);
     }
 
-    as_wrapped!(R, self => self.1);
+    async fn stream(self, mut responder: Responder) -> Result<(), String> {
+        responder.set_status(self.0);
+        self.1.stream(responder).await
+    }
+
+    fn into_reply(self, request: &Request<'_>) -> Reply {
+        let mut reply = self.1.into_reply(request);
+        if reply.current_status() == Some(200) {
+            reply.status(self.0);
+        }
+        reply
+    }
+
+    fn failure(&self) -> Option<String> {
+        self.1.failure()
+    }
 }
 
 impl<const N: usize, K: AsRef<str>, V: AsRef<[u8]>, R: Respond> Respond for ([(K, V); N], R) {
+    const STREAMS: bool = R::STREAMS;
+
     fn respond(self, response: &mut Response<'_, '_>) {
         for (name, value) in &self.0 {
             response.field(name.as_ref(), value);
@@ -222,24 +230,72 @@ impl<const N: usize, K: AsRef<str>, V: AsRef<[u8]>, R: Respond> Respond for ([(K
         self.1.respond(response);
     }
 
-    as_wrapped!(R, self => self.1);
+    async fn stream(self, responder: Responder) -> Result<(), String> {
+        for (name, value) in &self.0 {
+            responder.field(name.as_ref(), value.as_ref())?;
+        }
+        self.1.stream(responder).await
+    }
+
+    fn into_reply(self, request: &Request<'_>) -> Reply {
+        let mut reply = self.1.into_reply(request);
+        for (name, value) in &self.0 {
+            reply.field(name.as_ref(), value);
+        }
+        reply
+    }
+
+    fn failure(&self) -> Option<String> {
+        self.1.failure()
+    }
 }
 
 impl<const N: usize, K: AsRef<str>, V: AsRef<[u8]>, R: Respond> Respond for (u16, [(K, V); N], R) {
+    const STREAMS: bool = R::STREAMS;
+
     fn respond(self, response: &mut Response<'_, '_>) {
-        response.status(self.0);
-        (self.1, self.2).respond(response);
+        (self.0, (self.1, self.2)).respond(response);
     }
 
-    as_wrapped!(R, self => self.2);
+    async fn stream(self, responder: Responder) -> Result<(), String> {
+        (self.0, (self.1, self.2)).stream(responder).await
+    }
+
+    fn into_reply(self, request: &Request<'_>) -> Reply {
+        (self.0, (self.1, self.2)).into_reply(request)
+    }
+
+    fn failure(&self) -> Option<String> {
+        self.2.failure()
+    }
 }
 
 impl<R: Respond> Respond for Option<R> {
+    const STREAMS: bool = R::STREAMS;
+
     fn respond(self, response: &mut Response<'_, '_>) {
         match self {
             Some(inner) => inner.respond(response),
             None => Error::new(404).respond(response),
         }
+    }
+
+    async fn stream(self, responder: Responder) -> Result<(), String> {
+        match self {
+            Some(inner) => inner.stream(responder).await,
+            None => responder.respond(|response| Error::new(404).respond(response)),
+        }
+    }
+
+    fn into_reply(self, request: &Request<'_>) -> Reply {
+        match self {
+            Some(inner) => inner.into_reply(request),
+            None => request.draft(Error::new(404)),
+        }
+    }
+
+    fn failure(&self) -> Option<String> {
+        self.as_ref().and_then(Respond::failure)
     }
 }
 

@@ -83,6 +83,10 @@ where
                 }
             })
             .map_err(|error| error.to_string())?;
+        if responder.is_bodiless() {
+            // To HEAD, say: nobody would see what the stream takes pains with.
+            return out.finish().map_err(|error| error.to_string());
+        }
         let mut stream = pin!(stream);
         while let Some(piece) = next(&mut stream).await {
             let piece = piece.map_err(|error| error.to_string())?;
@@ -232,6 +236,9 @@ impl<S: Stream<Item = Event>> Respond for Sse<S> {
                 head.field("Content-Type", "text/event-stream").field("Cache-Control", "no-cache");
             })
             .map_err(|error| error.to_string())?;
+        if responder.is_bodiless() {
+            return out.finish().map_err(|error| error.to_string());
+        }
         let mut events = pin!(self.events);
         let mut text = String::new();
         loop {

@@ -65,6 +65,8 @@ pub(crate) struct Runtime {
     due: Cell<u64>,
     tasks: RefCell<Slab<Spawned>>,
     sockets: RefCell<Sockets>,
+    /// No task is taken in any more.
+    is_over: Cell<bool>,
     /// Tasks of it that the worker waits for when it drains.
     detached: Cell<u32>,
     /// Wakers that nobody holds any more.
@@ -104,6 +106,7 @@ impl Runtime {
             due: Cell::new(u64::MAX),
             tasks: RefCell::new(Slab::new(TASKS_MAX)),
             sockets: RefCell::new(Sockets::new(now, send_blocks, max_held_blocks)),
+            is_over: Cell::new(false),
             detached: Cell::new(0),
             spare_wakers: RefCell::default(),
             asked_to_detach: Cell::new(false),
@@ -258,7 +261,8 @@ impl Runtime {
 /// # app.post("/pay", pay);
 /// ```
 ///
-/// A worker that drains waits for detached handlers, as long as the shutdown may take.
+/// A worker that drains waits for detached handlers, as long as the shutdown may take. It has no effect but in the
+/// `async` part of a handler: sync handlers end before anybody could leave, and spawned tasks have no client.
 ///
 /// # Panics
 /// On a thread that is no worker.

@@ -14,6 +14,9 @@ use peregrine_pool::Key;
 
 use super::{Owner, Running, Runtime, TaskWakers, drop_foreign, drop_panic};
 
+/// How often tasks that come while others are dropped are dropped too.
+const DROP_ROUNDS: u32 = 64;
+
 /// A task and what wakes it.
 pub(super) struct Spawned {
     /// `None` while it is being polled.
@@ -25,6 +28,10 @@ pub(super) struct Spawned {
 impl Runtime {
     /// Takes a task in. `wakers` are those that it was polled with before, if it was.
     pub(crate) fn adopt(&self, task: Running, wakers: Option<TaskWakers>, is_detached: bool) {
+        if self.is_over.get() {
+            // To drop it here would be to spawn what it spawns as it goes, and so on.
+            return std::mem::forget(task);
+        }
         let spawned = Spawned { task: Some(task), wakers: None, is_detached };
         let inserted = self.tasks.borrow_mut().insert(spawned);
         let key = match inserted {
@@ -105,7 +112,7 @@ impl Runtime {
 
     /// Drops all tasks, and what they spawn as they go.
     pub(super) fn drop_tasks(&self) {
-        loop {
+        for _ in 0..DROP_ROUNDS {
             let tasks =
                 std::mem::replace(&mut *self.tasks.borrow_mut(), peregrine_pool::Slab::new(super::TASKS_MAX));
             self.detached.set(0);
@@ -114,6 +121,9 @@ impl Runtime {
             }
             drop_foreign(tasks);
         }
+        // What goes on spawning as it is dropped never comes to an end: the rest is left to the process's end.
+        self.is_over.set(true);
+        drop_foreign(std::mem::replace(&mut *self.tasks.borrow_mut(), peregrine_pool::Slab::new(1)));
     }
 }
 

@@ -52,7 +52,7 @@ impl FromRequest for Cookies {
         let fields = request.fields().filter(|(name, _)| name.eq_ignore_ascii_case("cookie"));
         for (_, value) in fields {
             let Ok(value) = std::str::from_utf8(value) else { continue };
-            for cookie in Cookie::split_parse(value.to_owned()).flatten() {
+            for cookie in Cookie::split_parse_encoded(value.to_owned()).flatten() {
                 jar.add_original(cookie);
             }
         }
@@ -72,13 +72,17 @@ impl<R: Respond> Respond for (Cookies, R) {
 
     async fn stream(self, responder: Responder) -> Result<(), String> {
         for cookie in self.0.0.delta() {
-            responder.field("Set-Cookie", &cookie.encoded().to_string())?;
+            responder.field("Set-Cookie", cookie.encoded().to_string().as_bytes())?;
         }
         self.1.stream(responder).await
     }
 
     fn into_reply(self, request: &Request<'_>) -> Reply {
-        request.draft(self)
+        let mut reply = self.1.into_reply(request);
+        for cookie in self.0.0.delta() {
+            reply.field("Set-Cookie", cookie.encoded().to_string());
+        }
+        reply
     }
 
     fn failure(&self) -> Option<String> {

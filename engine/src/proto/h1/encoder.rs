@@ -69,6 +69,11 @@ impl BodyEncoder {
         Self::new(Framing::Close)
     }
 
+    /// Whether nothing of the body is sent.
+    pub(crate) fn is_none(&self) -> bool {
+        self.framing == Framing::None
+    }
+
     pub(super) fn none() -> Self {
         Self::new(Framing::None)
     }
