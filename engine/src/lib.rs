@@ -22,6 +22,37 @@
 #[doc = include_str!("../../README.md")]
 mod readme {}
 
+/// The pages of the guide, each of whose programs must compile.
+#[cfg(all(
+    doctest,
+    feature = "cli",
+    feature = "cookies",
+    feature = "json",
+    feature = "multipart",
+    feature = "regex",
+    feature = "tower"
+))]
+mod guide {
+    #[doc = include_str!("../../docs/guide/routing.md")]
+    mod routing {}
+    #[doc = include_str!("../../docs/guide/extractors.md")]
+    mod extractors {}
+    #[doc = include_str!("../../docs/guide/state.md")]
+    mod state {}
+    #[doc = include_str!("../../docs/guide/errors.md")]
+    mod errors {}
+    #[doc = include_str!("../../docs/guide/async.md")]
+    mod async_handlers {}
+    #[doc = include_str!("../../docs/guide/streaming.md")]
+    mod streaming {}
+    #[doc = include_str!("../../docs/guide/middleware.md")]
+    mod middleware {}
+    #[doc = include_str!("../../docs/guide/testing.md")]
+    mod testing {}
+    #[doc = include_str!("../../docs/guide/tower.md")]
+    mod tower {}
+}
+
 mod app;
 mod conn;
 mod driver;
