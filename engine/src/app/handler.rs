@@ -89,7 +89,7 @@ impl Call {
 /// - `fn(...) -> R` with up to eight extractors ([`FromRequest`], or `&Request`) and a response ([`Respond`]).
 ///   What the response borrows from `&Request` is not copied.
 /// - `async fn(...) -> R`, the same with extractors that own what they extract.
-/// - `async fn(Exchange) -> R`, which reads and writes bodies piece by piece: see [`Exchange`].
+/// - `async fn(Exchange) -> R`, which reads and writes bodies piece by piece: see [`Exchange`](crate::Exchange).
 ///
 /// A handler runs on the thread of the worker that received the request, and that worker's other connections wait for
 /// it meanwhile: one that blocks (on a lock, a file, a thread) stops all of them. What waits belongs into an `async`

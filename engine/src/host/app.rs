@@ -157,7 +157,7 @@ impl App {
     }
 
     /// The options that the server would start with now: the defaults, what the code has set, and over that
-    /// the environment and the command line of [`from_args`](Self::from_args). For what an application decides
+    /// the environment and the command line of `from_args`. For what an application decides
     /// by them:
     ///
     /// ```

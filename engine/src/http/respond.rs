@@ -16,7 +16,7 @@ use crate::runtime::{Cancelled, JoinError};
 /// | `()` | 200 without a body |
 /// | `&str`, `String`, `Cow<str>` | `text/plain; charset=utf-8` |
 /// | `Vec<u8>`, `&[u8]`, [`Body`] | `application/octet-stream` |
-/// | [`Json`](crate::Json), [`Html`], [`Redirect`] | what they say |
+/// | `Json`, [`Html`], [`Redirect`] | what they say |
 /// | [`Status`] | the status without a body |
 /// | `(u16, R)` | `R` with the status |
 /// | `([(name, value); N], R)` | `R` with the fields |
