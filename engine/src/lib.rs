@@ -15,6 +15,20 @@
 //! }
 //! ```
 //!
+//! # Inside tokio
+//!
+//! With the feature `tokio`, handlers, middleware, state and tasks of [`spawn`] run inside a runtime of tokio's, so that
+//! what needs one works in them: `tokio::net`, `tokio::time`, `tokio::spawn`, and the clients that are built on these,
+//! as reqwest, sqlx and redis. Each server starts one of its own ([`Options`] says with how many threads) and ends it
+//! when its workers have ended; each [client](App::client) of a test does the same. Where the application starts the
+//! server inside a runtime of several threads, that one is used instead, and stays.
+//!
+//! Handlers stay on their worker; the sockets and timers of tokio are watched by its thread. So each event of theirs
+//! costs a wake-up from that thread to the worker, mostly a system call and a change of threads, some microseconds,
+//! which [`net`] and [`sleep`] do not. What is started by `tokio::spawn` runs on tokio's threads, must be `Send`, and is
+//! dropped where it stands when the server has drained, unless a handler waits for it. A guard of `Handle::enter` must
+//! not be kept over an `await`: handlers take turns on a thread.
+//!
 //! The rooms, from the kernel up: `sys` (system calls), `driver` (completions), `proto` (protocol machines),
 //! `conn` (connections), [`http`] (what a handler sees), `app` (routes), `tower` (services of others), `host` (options, workers, life).
 

@@ -10,6 +10,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Stdio};
 
+#[cfg(feature = "serde")]
+use support::client::await_some;
 use support::client::{Client, Response, get, post};
 
 /// A running example; killed when dropped.
@@ -127,6 +129,31 @@ fn middleware() {
     assert_eq!((admin.status, admin.text()), (200, "hello admin"));
     assert_eq!(example.ask(get("/panic")).status, 500);
     assert_eq!(example.ask(get("/slow")).status, 504);
+}
+
+#[cfg(feature = "serde")]
+#[test]
+fn deferred() {
+    let example = Example::start("deferred");
+    assert_eq!(example.ask(get("/primes/1000")).text(), "168 primes up to 1000");
+    // More than the pool has threads, none of which would ever be done.
+    let clients: Vec<Client> = (0..3).map(|_| example.client()).collect();
+    for mut client in clients {
+        client.send(get("/primes/18446744073709551615"));
+    }
+    await_some("all being given up", || (example.ask(get("/given-up")).text() == "3").then_some(()));
+    assert_eq!(example.ask(get("/primes/10")).text(), "4 primes up to 10");
+}
+
+#[cfg(feature = "tokio")]
+#[test]
+fn reqwest() {
+    let example = Example::start("reqwest");
+    for _ in 0..3 {
+        let relayed = example.ask(get("/relay"));
+        assert_eq!((relayed.status, relayed.text()), (203, "the backend says hello"));
+    }
+    assert_eq!(example.ask(get("/unreachable")).status, 502);
 }
 
 #[test]

@@ -14,6 +14,7 @@ use peregrine_pool::Blocks;
 
 use super::error::{Result, StartError};
 use super::options::Options;
+use super::reactor::Reactor;
 use super::settings::{self, Own, RECEIVE_BLOCKS};
 use crate::app::{AppService, Blueprint};
 use crate::conn::Connections;
@@ -66,13 +67,16 @@ const PATIENCE: Duration = Duration::from_secs(10);
 ///
 /// Only the engine's time is: [`sleep`](crate::sleep), [`timeout`](crate::timeout), [`interval`](crate::interval) and
 /// the limits of connections. Work of other threads takes the time that it takes; it is waited for when nothing is due,
-/// for up to ten seconds. So a time-out around such work passes at once.
+/// for up to ten seconds. So a time-out around such work passes at once. With the feature `tokio` that goes for tokio's
+/// sockets and timers too, which take real time.
 ///
 /// Connections are used again, as browsers do it; several requests at a time use several. They have no addresses, as
 /// those over a Unix socket: [`Peer`](crate::Peer) is refused, `Option<Peer>` is `None`.
 pub struct TestClient {
     connections: Connections<Memory, AppService>,
     lines: Vec<Line>,
+    /// What handlers may be inside of. It is entered by turns: clients of one thread come and go in any order.
+    reactor: Reactor,
 }
 
 /// One connection.
@@ -104,12 +108,15 @@ impl TestClient {
             max_assembled: settings::max_assembled(&options.limits, 1),
         };
         let worker = WorkerInfo { index: 0, count: 1 };
+        let reactor = Reactor::start(options)?;
+        let inside = reactor.enter();
         let connections = settings::connections(driver, blueprint, worker, settings::settings(options, own));
         if connections.is_err() {
             // Unlike a worker's, this thread lives on.
             Runtime::current("a client").leave();
         }
-        Ok(Self { connections: connections?, lines: Vec::new() })
+        drop(inside);
+        Ok(Self { connections: connections?, lines: Vec::new(), reactor })
     }
 
     /// Asks for `target` by GET. Targets go over the wire as they are: `/users/7?all=true`, percent-encoded where that
@@ -202,6 +209,7 @@ impl TestClient {
     #[track_caller]
     fn settle(&mut self) {
         let begun = Instant::now();
+        let _inside = self.reactor.enter();
         self.connections.runtime.make_current();
         loop {
             self.connections.turn(Some(0)).expect("memory does not fail");
@@ -380,6 +388,7 @@ impl Pending {
 
 impl Drop for TestClient {
     fn drop(&mut self) {
+        let _inside = self.reactor.enter();
         self.connections.runtime.make_current();
         self.connections.abandon();
     }

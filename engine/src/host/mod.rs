@@ -15,6 +15,7 @@ mod listener;
 mod mount;
 mod options;
 mod placement;
+mod reactor;
 mod server;
 mod settings;
 mod worker;

@@ -119,6 +119,13 @@ pub struct Options {
     /// Print the routes instead of serving, see [`App::routes`](crate::App::routes). Default false.
     pub print_routes: bool,
 
+    /// The threads of the runtime of tokio's that handlers are inside of, not 0. Default 1, which is enough for its
+    /// sockets and timers: handlers run on the workers. More are for those that start much with `tokio::spawn`. Not
+    /// counted are those of `tokio::task::spawn_blocking`, which come and go, 512 at most. Only with the feature
+    /// `tokio`, and unused where the application runs inside a runtime of its own (see the crate's text).
+    #[cfg(feature = "tokio")]
+    pub tokio_worker_threads: usize,
+
     /// Start at this step of the ladder of kernel features, 0 being the newest, to try what older kernels
     /// get. For tests; default: the best that works.
     #[doc(hidden)]
@@ -143,6 +150,8 @@ impl Default for Options {
             log_rejections: false,
             memory_plan: false,
             print_routes: false,
+            #[cfg(feature = "tokio")]
+            tokio_worker_threads: 1,
             driver_rung: None,
         }
     }
@@ -154,7 +163,12 @@ impl Options {
     /// # Errors
     /// The first value that no server can run with.
     pub(crate) fn checked(mut self) -> Result<Self> {
-        let zero = [("workers", self.workers == Some(0)), ("backlog", self.backlog == 0)];
+        let zero = [
+            ("workers", self.workers == Some(0)),
+            ("backlog", self.backlog == 0),
+            #[cfg(feature = "tokio")]
+            ("tokio_worker_threads", self.tokio_worker_threads == 0),
+        ];
         if let Some((option, _)) = zero.iter().find(|(_, zero)| *zero) {
             return Err(StartError::InvalidOption { option, problem: "it must be above 0" });
         }
@@ -203,5 +217,13 @@ mod tests {
         assert!(matches!(none.checked(), Err(StartError::InvalidOption { option: "workers", .. })));
         let none = Options { backlog: 0, ..Options::default() };
         assert!(matches!(none.checked(), Err(StartError::InvalidOption { option: "backlog", .. })));
+        #[cfg(feature = "tokio")]
+        {
+            let none = Options { tokio_worker_threads: 0, ..Options::default() };
+            let option = "tokio_worker_threads";
+            assert!(
+                matches!(none.checked(), Err(StartError::InvalidOption { option: name, .. }) if name == option)
+            );
+        }
     }
 }

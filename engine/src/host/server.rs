@@ -13,6 +13,7 @@ use super::error::{Result, StartError};
 use super::listener::{self, Bound, SocketFiles};
 use super::options::Options;
 use super::placement::{self, Machine, Placement};
+use super::reactor::Reactor;
 use super::worker::{self, Control, Plan};
 use super::{address, banner, settings};
 use crate::app::Blueprint;
@@ -37,6 +38,8 @@ pub struct Server {
     shutdown_timeout: Duration,
     /// Removes the files of Unix sockets when dropped.
     _files: SocketFiles,
+    /// What handlers may be inside of. It goes when the workers have ended.
+    reactor: Reactor,
 }
 
 struct RunningWorker {
@@ -81,6 +84,7 @@ impl Server {
             ended,
             shutdown_timeout: options.shutdown_timeout,
             _files: files,
+            reactor: Reactor::start(&options)?,
         };
         for (index, listeners) in per_worker.into_iter().enumerate() {
             let waker = Waker::new().map_err(system("make an eventfd"))?;
@@ -97,10 +101,12 @@ impl Server {
             };
             let (ready, ended, placement) = (ready.clone(), server.ended.clone(), Arc::clone(&placement));
             let insists = options.cpus.is_some();
+            let reactor = server.reactor.share();
             let thread = thread::Builder::new()
                 .name(format!("peregrine-{index}"))
                 .spawn(move || {
                     let _rings = RingsWhenDropped(ended);
+                    let _inside = reactor.enter();
                     let unpinned = match placement.enter(index) {
                         Ok(()) => None,
                         Err(source) if insists => {
