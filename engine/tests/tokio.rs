@@ -87,6 +87,7 @@ fn timers_and_tasks_wake_handlers() {
             assert_eq!(client.receive().text(), expected);
         }
     }
+    drop(clients);
     server.shutdown().expect("an orderly end");
 }
 
@@ -245,6 +246,7 @@ fn spawned_inside(runtime: &Runtime) -> String {
         let mut client = Client::connect(address);
         assert_eq!(client.get("/slept").text(), "slept");
         let name = client.get("/spawned").text().to_owned();
+        drop(client);
         server.shutdown().expect("an orderly end");
         name
     })
