@@ -62,11 +62,12 @@ impl Pool {
 
 /// Simple and slow. `None` when it is to stop before the end.
 fn count_primes(limit: u64, is_to_stop: impl Fn() -> bool) -> Option<u64> {
-    let is_prime =
-        |number: u64| (2..).take_while(|least| least * least <= number).all(|least| number % least != 0);
+    let is_prime = |number: u64| {
+        (2..).take_while(|least| least * least <= number).all(|least| !number.is_multiple_of(least))
+    };
     let mut count = 0;
     for number in 2..=limit {
-        if number % 1024 == 0 && is_to_stop() {
+        if number.is_multiple_of(1024) && is_to_stop() {
             return None;
         }
         count += u64::from(is_prime(number));

@@ -109,13 +109,14 @@ impl TestClient {
         };
         let worker = WorkerInfo { index: 0, count: 1 };
         let reactor = Reactor::start(options)?;
-        let inside = reactor.enter();
-        let connections = settings::connections(driver, blueprint, worker, settings::settings(options, own));
+        let connections = {
+            let _inside = reactor.enter();
+            settings::connections(driver, blueprint, worker, settings::settings(options, own))
+        };
         if connections.is_err() {
             // Unlike a worker's, this thread lives on.
             Runtime::current("a client").leave();
         }
-        drop(inside);
         Ok(Self { connections: connections?, lines: Vec::new(), reactor })
     }
 
