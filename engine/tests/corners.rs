@@ -237,10 +237,10 @@ fn tasks_that_spawn_as_they_are_dropped_do_not_hold_the_end() {
     impl Drop for Again {
         fn drop(&mut self) {
             let a = Again;
-            let _ = peregrine::spawn(async move {
+            drop(peregrine::spawn(async move {
                 let _a = a;
-                std::future::pending::<()>().await
-            });
+                std::future::pending::<()>().await;
+            }));
         }
     }
     let (s, r) = std::sync::mpsc::channel();

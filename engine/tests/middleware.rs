@@ -1,5 +1,7 @@
 //! Middleware around handlers of all kinds, groups, nested applications, and the order of it all.
 
+#![cfg(feature = "serde")]
+
 mod support;
 
 use std::sync::atomic::{AtomicU32, Ordering};

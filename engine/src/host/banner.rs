@@ -62,6 +62,24 @@ fn to_stdout(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) {
     let _ = write(&mut out).and_then(|()| out.flush());
 }
 
+/// The table of routes.
+pub(super) fn routes(routes: &[Listed]) -> String {
+    let width = |of: fn(&Listed) -> &str| routes.iter().map(|route| of(route).len()).max().unwrap_or(0);
+    let (methods, templates) = (width(|route| &route.methods), width(|route| &route.template));
+    let mut table = String::new();
+    for Listed { methods: method, template, handler, layers } in routes {
+        let _ = write!(table, "{method:methods$}  {template:templates$}  {handler}");
+        match layers {
+            0 => table.push('\n'),
+            1 => table.push_str("  (1 middleware)\n"),
+            layers => {
+                let _ = writeln!(table, "  ({layers} middleware)");
+            }
+        }
+    }
+    table
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -80,22 +98,4 @@ mod tests {
                         Content root path: /app\n";
         assert_eq!(String::from_utf8(out).unwrap(), expected);
     }
-}
-
-/// The table of routes.
-pub(super) fn routes(routes: &[Listed]) -> String {
-    let width = |of: fn(&Listed) -> &str| routes.iter().map(|route| of(route).len()).max().unwrap_or(0);
-    let (methods, templates) = (width(|route| &route.methods), width(|route| &route.template));
-    let mut table = String::new();
-    for Listed { methods: method, template, handler, layers } in routes {
-        let _ = write!(table, "{method:methods$}  {template:templates$}  {handler}");
-        match layers {
-            0 => table.push('\n'),
-            1 => table.push_str("  (1 middleware)\n"),
-            layers => {
-                let _ = writeln!(table, "  ({layers} middleware)");
-            }
-        }
-    }
-    table
 }
