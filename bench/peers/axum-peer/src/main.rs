@@ -7,7 +7,12 @@
 
 mod api;
 mod database;
+// What is asked of the database is the same code for Peregrine's peer, so that the servers are what differs.
+#[path = "../../../../engine/examples/postgres/fortunes.rs"]
 mod fortunes;
+#[path = "../../../../engine/examples/postgres/world.rs"]
+#[expect(dead_code, reason = "here a connection that has ended is not made anew")]
+mod world;
 
 use std::env;
 use std::error::Error;

@@ -1,24 +1,22 @@
-//! The page of fortunes. It knows where no row comes from.
+//! The page of fortunes. It must not know where a row comes from.
 
-use std::borrow::Cow;
 use std::fmt::Write;
 
 /// Added to those of the table for each request.
-const ADDED: &str = "Additional fortune added at request time.";
+const ADDED: Fortune<'static> = Fortune { id: 0, message: "Additional fortune added at request time." };
 const HEAD: &str = "<!DOCTYPE html><html><head><title>Fortunes</title></head><body><table>\
                     <tr><th>id</th><th>message</th></tr>";
 const TAIL: &str = "</table></body></html>";
 
-pub struct Fortune {
-    pub id: i32,
-    pub message: Cow<'static, str>,
+pub(crate) struct Fortune<'a> {
+    pub(crate) id: i32,
+    pub(crate) message: &'a str,
 }
 
 /// The page of these and the added one, by message.
-#[must_use]
-pub fn page(mut fortunes: Vec<Fortune>) -> String {
-    fortunes.push(Fortune { id: 0, message: ADDED.into() });
-    fortunes.sort_unstable_by(|one, other| one.message.cmp(&other.message));
+pub(crate) fn page(mut fortunes: Vec<Fortune<'_>>) -> String {
+    fortunes.push(ADDED);
+    fortunes.sort_unstable_by_key(|fortune| fortune.message);
     let text: usize = fortunes.iter().map(|fortune| fortune.message.len() + 40).sum();
     let mut page = String::with_capacity(HEAD.len() + text + TAIL.len());
     page.push_str(HEAD);
