@@ -28,6 +28,10 @@ const DRAIN_MILLIS: u64 = 5000;
 /// A body that is so long is received in bulk from there on.
 const BULK_BYTES: u64 = 128 * 1024;
 
+/// How often a turn looks for tasks that others have woken: what reads from a database wakes a handler, which wakes what
+/// writes to it, all before the one system call. A task that wakes itself waits for the next turn after so many polls.
+const ROUNDS_MAX: u32 = 3;
+
 /// An exchange in progress, or what is left of one.
 pub(super) struct Exchange {
     pub(super) body: BodyDecoder,
@@ -159,19 +163,24 @@ impl<D: Driver, S: Service> Connections<D, S> {
         self.pump(key);
     }
 
-    /// Lets every task go on that has been woken. Returns whether the worker has something else to look at before it
+    /// Lets every task go on that has been woken, and those that they wake. Returns whether the worker has something else to look at before it
     /// sleeps: more of them by now, or the end of the last that a drain waits for.
     pub(super) fn run_woken(&mut self) -> bool {
         let had_detached = self.runtime.has_detached();
         let mut woken: Vec<Arc<TaskWaker>> = std::mem::take(&mut self.woken);
-        self.runtime.take_woken(&mut woken);
-        for waker in woken.drain(..) {
-            let owner = waker.take();
-            // Before the poll: a waker that nobody else holds can be used again after it.
-            drop(waker);
-            match owner {
-                Owner::Connection(key) => self.poll(key),
-                Owner::Worker(key) => self.runtime.poll_task(key),
+        for _ in 0..ROUNDS_MAX {
+            self.runtime.take_woken(&mut woken);
+            if woken.is_empty() {
+                break;
+            }
+            for waker in woken.drain(..) {
+                let owner = waker.take();
+                // Before the poll: a waker that nobody else holds can be used again after it.
+                drop(waker);
+                match owner {
+                    Owner::Connection(key) => self.poll(key),
+                    Owner::Worker(key) => self.runtime.poll_task(key),
+                }
             }
         }
         self.woken = woken;
