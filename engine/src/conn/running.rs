@@ -128,38 +128,36 @@ impl Exchange {
 }
 
 impl<D: Driver, S: Service> Connections<D, S> {
-    /// Takes up what serving has begun. `rest` of `lease` came behind the head.
+    /// Takes up what serving has begun. What is in `rest` of `lease` came behind the head, or behind the request.
+    fn take_up(&mut self, key: Key, exchange: Box<Exchange>, rest: Option<(Lease, Range<usize>)>) {
+        if let Some(connection) = self.table.get_mut(key) {
+            connection.exchange = Some(exchange);
+        }
+        if let Some((lease, range)) = rest {
+            self.feed(key, lease, range);
+        }
+        self.feed_assembled(key);
+    }
+
+    /// Runs an exchange from its beginning.
     pub(super) fn run_exchange(
         &mut self,
         key: Key,
         exchange: Box<Exchange>,
         rest: Option<(Lease, Range<usize>)>,
     ) {
-        if let Some(connection) = self.table.get_mut(key) {
-            connection.exchange = Some(exchange);
-        }
-        if let Some((lease, range)) = rest {
-            self.feed(key, lease, range);
-        }
-        self.feed_assembled(key);
+        self.take_up(key, exchange, rest);
         self.poll(key);
     }
 
-    /// Takes up an exchange whose task waits, after its first poll. What is in `rest` of `lease` came behind its
-    /// request.
+    /// Goes on with an exchange whose task waits, after its first poll.
     pub(super) fn run_waiting(
         &mut self,
         key: Key,
         exchange: Box<Exchange>,
         rest: Option<(Lease, Range<usize>)>,
     ) {
-        if let Some(connection) = self.table.get_mut(key) {
-            connection.exchange = Some(exchange);
-        }
-        if let Some((lease, range)) = rest {
-            self.feed(key, lease, range);
-        }
-        self.feed_assembled(key);
+        self.take_up(key, exchange, rest);
         self.pump(key);
     }
 
