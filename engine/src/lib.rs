@@ -76,6 +76,8 @@ mod proto;
 mod runtime;
 mod sys;
 mod telemetry;
+#[cfg(feature = "tls")]
+pub mod tls;
 #[cfg(feature = "tower")]
 pub mod tower;
 

@@ -4,17 +4,18 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// A room and the rooms that it may import from.
-const MAY_IMPORT: [(&str, &[&str]); 10] = [
+const MAY_IMPORT: [(&str, &[&str]); 11] = [
     ("sys", &[]),
     ("driver", &["sys"]),
+    ("tls", &["driver", "sys"]),
     ("runtime", &["driver", "sys"]),
     ("proto", &[]),
     ("telemetry", &[]),
-    ("conn", &["driver", "proto", "runtime", "sys", "telemetry"]),
-    ("http", &["conn", "proto", "runtime"]),
-    ("app", &["conn", "http", "proto", "runtime"]),
+    ("conn", &["driver", "proto", "runtime", "sys", "telemetry", "tls"]),
+    ("http", &["conn", "proto", "runtime", "tls"]),
+    ("app", &["conn", "http", "proto", "runtime", "tls"]),
     ("tower", &["app", "conn", "proto"]),
-    ("host", &["app", "conn", "driver", "http", "proto", "runtime", "sys", "telemetry", "tower"]),
+    ("host", &["app", "conn", "driver", "http", "proto", "runtime", "sys", "telemetry", "tls", "tower"]),
 ];
 
 /// The files that may hold unsafe code; those of `sys` inherit it from its `mod.rs`.

@@ -11,6 +11,8 @@ use super::error::{Result, StartError};
 use super::limits::Limits;
 use super::placement::CpuList;
 use crate::sys::ring::Rung;
+#[cfg(feature = "tls")]
+use crate::tls::TlsOptions;
 
 /// The kernel interface that the workers wait on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -113,6 +115,15 @@ pub struct Options {
     /// level Debug.)
     pub log_rejections: bool,
 
+    /// How endpoints of https are served, as far as [`endpoint_tls`](Self::endpoint_tls) does not say otherwise.
+    #[cfg(feature = "tls")]
+    pub tls: TlsOptions,
+
+    /// What holds instead of [`tls`](Self::tls) for one URL of [`urls`](Self::urls), which must be written the same
+    /// way. Default: nothing.
+    #[cfg(feature = "tls")]
+    pub endpoint_tls: Vec<(String, TlsOptions)>,
+
     /// Print how much memory the server would take, and for what, instead of serving. Default false.
     pub memory_plan: bool,
 
@@ -148,6 +159,10 @@ impl Default for Options {
             shutdown_timeout: Duration::from_secs(30),
             limits: Limits::default(),
             log_rejections: false,
+            #[cfg(feature = "tls")]
+            tls: TlsOptions::default(),
+            #[cfg(feature = "tls")]
+            endpoint_tls: Vec::new(),
             memory_plan: false,
             print_routes: false,
             #[cfg(feature = "tokio")]

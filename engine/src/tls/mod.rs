@@ -1,0 +1,7 @@
+//! TLS between sockets and connections: certificates, handshakes by rustls, records by the engine.
+//!
+//! Owns what is secret and how it is loaded. It must not know HTTP, nor what a connection does with its bytes.
+
+mod options;
+
+pub use options::{Certificate, CertificateSource, ClientCertificates, TlsName, TlsOptions, TlsVersion};
