@@ -31,8 +31,9 @@ pub struct TlsOptions {
     /// and [`ClientCertificates::Require`]. Default: none.
     pub client_ca: Option<PathBuf>,
 
-    /// A PEM or DER file of revoked client certificates, for each authority that issues such lists. Default: none,
-    /// and revocation is not looked at.
+    /// A file of revoked client certificates (CRL, RFC 5280 section 5): one list in DER, or in PEM as many as there are
+    /// authorities that issue them. All of a client's chain is looked up; an authority without a list has revoked
+    /// nothing, and a list past its date still counts. Default: none, and revocation is not looked at.
     pub client_crl: Option<PathBuf>,
 
     /// The oldest version that is spoken. Default [`TlsVersion::Tls12`].
@@ -41,9 +42,10 @@ pub struct TlsOptions {
     /// The newest version that is spoken. Default [`TlsVersion::Tls13`].
     pub max_version: TlsVersion,
 
-    /// The cipher suites to use, by their names in IANA's registry, e.g. `TLS13_AES_256_GCM_SHA384` or
-    /// `TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256`, the most wanted first. Default: empty, which means all that rustls
-    /// has, in its order; none of them is known to be weak.
+    /// The cipher suites to use, by their names in IANA's registry, e.g. `TLS_AES_256_GCM_SHA384` or
+    /// `TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256`, the most wanted first; the names of rustls (`TLS13_...`) are taken,
+    /// too. Each version that is spoken needs one. Default: empty, which means all that rustls has, of which none is
+    /// known to be weak, and the order of the client decides.
     pub cipher_suites: Vec<String>,
 
     /// How long a client may take from the connection to the end of the handshake. Default 10 s (Kestrel's
@@ -56,8 +58,11 @@ pub struct TlsOptions {
     pub offload_handshakes: bool,
 
     /// Whether clients get tickets, with which they come back without another exchange of certificates (RFC 8446 section
-    /// 4.6.1, RFC 5077). Default true. Their keys are made at random, shared by all workers, and
-    /// replaced every six hours.
+    /// 4.6.1, RFC 5077). Default true. Their keys are made at random, shared by all workers, kept when certificates are
+    /// taken anew and replaced every six hours; those before the last are forgotten, so that a ticket is good for six to
+    /// twelve hours. A client gets two with TLS 1.3, one with TLS 1.2. None is good under other rules for client
+    /// certificates than those it was given under, nor after [`client_ca`](Self::client_ca) or
+    /// [`client_crl`](Self::client_crl) have changed.
     pub tickets: bool,
 }
 
@@ -88,7 +93,8 @@ pub struct TlsName {
     pub name: String,
     /// Its certificate. Default: that of the endpoint.
     pub certificate: Option<Certificate>,
-    /// Whether its clients are asked for a certificate. Default: as the endpoint.
+    /// Whether its clients are asked for a certificate. Default: as the endpoint. It holds for the name that is asked
+    /// for in the handshake; the requests that follow may have another in `Host`.
     pub client_certificates: Option<ClientCertificates>,
     /// The oldest version that is spoken. Default: as the endpoint.
     pub min_version: Option<TlsVersion>,
@@ -110,7 +116,8 @@ impl TlsName {
 }
 
 /// Where a certificate, its chain and its private key come from. The files are looked at again every second and taken
-/// anew when they have changed. Its `Debug` does not tell the password.
+/// anew when what is in them has changed; if they are of no use then, what was loaded before stays. They must be
+/// regular files, or links to such. Its `Debug` does not tell the password.
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Certificate {
@@ -133,7 +140,7 @@ pub enum CertificateSource {
         /// PKCS#8 (encrypted, too), SEC1 or PKCS#1.
         key: PathBuf,
     },
-    /// PKCS#12: all in one archive, `.pfx` or `.p12`.
+    /// PKCS#12: all in one archive, `.pfx` or `.p12`, in whatever order. Its root is not sent to clients.
     Pkcs12(PathBuf),
 }
 
