@@ -9,5 +9,7 @@ mod files;
 #[cfg(test)]
 mod fixtures;
 mod options;
+#[cfg_attr(not(test), expect(dead_code, reason = "the stage that takes these comes next"))]
+mod watch;
 
 pub use options::{Certificate, CertificateSource, ClientCertificates, TlsName, TlsOptions, TlsVersion};
