@@ -4,6 +4,10 @@
 //!
 //! `--bulk` flushes each response by itself: with pipelined flushes hyper buffers whatever a body has ready,
 //! a gigabyte if need be.
+//!
+//! `--tls-cert FILE --tls-key FILE` serves the same over TLS, and `--tls-suites NAME,NAME...` chooses what it speaks.
+
+mod tls;
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -18,40 +22,78 @@ use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
 
 #[derive(Serialize)]
 struct Message {
     message: &'static str,
 }
 
+const USAGE: &str = "usage: hyper-peer --listen ADDRESS:PORT [--bulk] \
+                     [--tls-cert FILE --tls-key FILE [--tls-suites NAME,NAME...]]";
+
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
-    let arguments = [(); 3].map(|()| arguments.next());
-    let (address, pipelined) = match arguments.each_ref().map(Option::as_deref) {
-        [Some("--listen"), Some(address), None] => (address, true),
-        [Some("--listen"), Some(address), Some("--bulk")] => (address, false),
-        _ => return Err("usage: hyper-peer --listen ADDRESS:PORT [--bulk]".into()),
+    let (mut address, mut pipelined) = (None, true);
+    let mut files = tls::Files::default();
+    while let Some(flag) = arguments.next() {
+        if flag == "--bulk" {
+            pipelined = false;
+            continue;
+        }
+        let value = arguments.next().ok_or(USAGE)?;
+        match flag.as_str() {
+            "--listen" => address = Some(value),
+            "--tls-cert" => files.certificate = value,
+            "--tls-key" => files.key = value,
+            "--tls-suites" => files.suites = value.split(',').map(str::to_owned).collect(),
+            _ => return Err(USAGE.into()),
+        }
+    }
+    let address = address.ok_or(USAGE)?;
+    let acceptor = match (files.certificate.is_empty(), files.key.is_empty()) {
+        (true, true) => None,
+        (false, false) => Some(tls::acceptor(&files)?),
+        _ => return Err(USAGE.into()),
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
-    runtime.block_on(serve(address, pipelined))
+    runtime.block_on(serve(&address, pipelined, acceptor))
 }
 
-async fn serve(address: &str, pipelined: bool) -> Result<(), Box<dyn Error>> {
+async fn serve(address: &str, pipelined: bool, acceptor: Option<TlsAcceptor>) -> Result<(), Box<dyn Error>> {
     let listener = TcpListener::bind(address).await?;
-    println!("Now listening on: http://{}", listener.local_addr()?);
+    let scheme = if acceptor.is_some() { "https" } else { "http" };
+    println!("Now listening on: {scheme}://{}", listener.local_addr()?);
     loop {
         let (stream, _) = listener.accept().await?;
         stream.set_nodelay(true)?;
+        let acceptor = acceptor.clone();
         tokio::spawn(async move {
-            // The load generator drops its connections at the end of a run: such an end is no news.
-            let _ = http1::Builder::new()
-                .pipeline_flush(pipelined)
-                .serve_connection(TokioIo::new(stream), service_fn(answer))
-                .await;
+            match acceptor {
+                None => connection(stream, pipelined).await,
+                // A client that fails the handshake has lost its connection, and that is all.
+                Some(acceptor) => {
+                    if let Ok(stream) = acceptor.accept(stream).await {
+                        connection(stream, pipelined).await;
+                    }
+                }
+            }
         });
     }
 }
+
+async fn connection(stream: impl AsyncRead + AsyncWrite + Unpin, pipelined: bool) {
+    // The load generator drops its connections at the end of a run: such an end is no news.
+    let _ = http1::Builder::new()
+        .pipeline_flush(pipelined)
+        .serve_connection(TokioIo::new(stream), service_fn(answer))
+        .await;
+}
+
+/// What `/download` sends, with its length.
+static FILE: [u8; 10 << 20] = [b'x'; 10 << 20];
 
 const CHUNK_BYTES: usize = 64 * 1024;
 static CHUNK: [u8; CHUNK_BYTES] = [b'x'; CHUNK_BYTES];
@@ -97,6 +139,7 @@ async fn count(mut body: Incoming) -> Result<u64, hyper::Error> {
 fn small(path: &str) -> Response<Body> {
     let (status, media, body) = match path {
         "/plaintext" => (StatusCode::OK, "text/plain; charset=utf-8", Bytes::from_static(b"Hello, World!")),
+        "/download" => (StatusCode::OK, "text/plain; charset=utf-8", Bytes::from_static(&FILE)),
         "/json" => match serde_json::to_vec(&Message { message: "Hello, World!" }) {
             Ok(body) => (StatusCode::OK, "application/json", Bytes::from(body)),
             Err(_) => (StatusCode::INTERNAL_SERVER_ERROR, "text/plain", Bytes::new()),
