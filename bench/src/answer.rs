@@ -1,13 +1,16 @@
 //! One request at a time and the whole answer, to see that a server does what it is measured for. It knows no
-//! scenario, and nothing of HTTP beyond what the servers compared send: a head, and a body of a told length.
+//! scenario, and nothing of HTTP beyond what the servers compared send: a head, and a body of a told length. Over TLS
+//! it trusts everyone.
 
 use std::io::{Error, ErrorKind, Read, Result, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
+use crate::tls::{self, Client};
+
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// More than any answer of any scenario.
-const BYTES_MOST: usize = 1 << 20;
+const BYTES_MOST: usize = 16 << 20;
 
 /// What to ask for.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,15 +34,27 @@ pub struct Answer {
     pub body: String,
 }
 
-/// Sends a request on a connection of its own to a server at `http://ADDRESS:PORT`, and reads the answer. An answer
-/// of no told length, an interim one, and ten seconds of silence are errors.
+/// Sends a request on a connection of its own to a server at `http://ADDRESS:PORT` or `https://ADDRESS:PORT`, and reads
+/// the answer. An answer of no told length, an interim one, and ten seconds of silence are errors.
 pub fn ask(url: &str, request: &Request) -> Result<Answer> {
-    let authority = url.strip_prefix("http://").ok_or_else(|| malformed("the address"))?;
+    let (scheme, authority) = url.split_once("://").ok_or_else(|| malformed("the address"))?;
     let mut stream = TcpStream::connect(authority)?;
     stream.set_read_timeout(Some(TIMEOUT))?;
     stream.set_write_timeout(Some(TIMEOUT))?;
-    stream.write_all(written(authority, request).as_bytes())?;
-    read(&mut stream)
+    let text = written(authority, request);
+    match scheme {
+        "http" => exchange(&mut stream, &text),
+        "https" => {
+            let mut connection = tls::connection(&tls::config(&Client::default())?)?;
+            exchange(&mut rustls::Stream::new(&mut connection, &mut stream), &text)
+        }
+        _ => Err(malformed("the address")),
+    }
+}
+
+fn exchange(stream: &mut (impl Read + Write), text: &str) -> Result<Answer> {
+    stream.write_all(text.as_bytes())?;
+    read(stream)
 }
 
 fn written(authority: &str, request: &Request) -> String {

@@ -1,7 +1,7 @@
 //! The servers under load: started pinned to a core, asked for their address, ended by their own process id.
 
 use std::io::{BufRead, BufReader, Error, ErrorKind, Result};
-use std::process::{Child, Command, Stdio};
+use std::process::{self, Child, Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
@@ -34,6 +34,14 @@ pub fn on_core(core: usize, program: &str) -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "KILL", "taskset", "-c", &core.to_string(), program]);
     command
+}
+
+/// Pins this process, and with it the threads that it starts later. Fails without the program `taskset`.
+pub fn pin(core: usize) -> Result<()> {
+    let mut command = Command::new("taskset");
+    command.args(["-c", "-p", &core.to_string(), &process::id().to_string()]);
+    let status = command.stdin(Stdio::null()).stdout(Stdio::null()).status()?;
+    if status.success() { Ok(()) } else { Err(Error::other(format!("taskset, core {core}: {status}"))) }
 }
 
 impl Server {

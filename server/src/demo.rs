@@ -20,6 +20,7 @@ pub(crate) fn map(app: &mut App) {
     app.post("/echo", echo);
     app.on(Method::Post, "/upload", upload);
     app.limits_for("/upload", |limits| limits.max_request_body_size = None);
+    app.on(Method::Get, "/download", file);
     app.on(Method::Get, "/download/{bytes}", download);
 }
 
@@ -57,9 +58,23 @@ async fn upload(mut exchange: Exchange) -> Result<(), ExchangeError> {
     exchange.respond(|response| response.text(&format!("{bytes} bytes")))
 }
 
+static PIECE: [u8; 64 * 1024] = [b'.'; 64 * 1024];
+
+/// Sends 10 MiB of a told length, as a file would be.
+async fn file(mut exchange: Exchange) -> Result<(), ExchangeError> {
+    const PIECES: usize = (10 << 20) / PIECE.len();
+    let mut stream = exchange.start(|head| {
+        head.field("Content-Type", "text/plain; charset=utf-8");
+        head.content_length((PIECES * PIECE.len()) as u64);
+    })?;
+    for _ in 0..PIECES {
+        stream.send(&PIECE).await?;
+    }
+    stream.finish()
+}
+
 /// Sends so many bytes, in chunks that are not copied.
 async fn download(mut exchange: Exchange) -> Result<(), ExchangeError> {
-    static PIECE: [u8; 64 * 1024] = [b'.'; 64 * 1024];
     let Some(mut left) = exchange.request().param("bytes").and_then(|bytes| bytes.parse::<usize>().ok())
     else {
         return exchange.respond(|response| response.status(400).text("write a number of bytes"));

@@ -6,7 +6,7 @@
 use std::env;
 use std::io::{Error, Result};
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Stdio};
+use std::process::ExitCode;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ use peregrine_bench::cpu::{self, ProcessTime};
 use peregrine_bench::flags::{self, core, invalid, number, numbers, recipe};
 use peregrine_bench::memory::{Memory, Watch};
 use peregrine_bench::report;
-use peregrine_bench::server::{Recipe, Server};
+use peregrine_bench::server::{Recipe, Server, pin};
 use peregrine_bench::transfers::{self, Run, Scenario};
 
 const USAGE: &str = "\
@@ -130,14 +130,6 @@ fn known_servers(chosen: Option<&str>) -> Result<Vec<Recipe>> {
         ("hyper", peers.join("hyper-peer"), "--listen {listen} --bulk"),
     ];
     flags::recipes(&known, chosen)
-}
-
-/// Pins this process, and with it the threads that it starts later.
-fn pin(core: usize) -> Result<()> {
-    let mut command = Command::new("taskset");
-    command.args(["-c", "-p", &core.to_string(), &std::process::id().to_string()]);
-    let status = command.stdin(Stdio::null()).stdout(Stdio::null()).status()?;
-    if status.success() { Ok(()) } else { Err(Error::other(format!("taskset, core {core}: {status}"))) }
 }
 
 fn compare(options: &Options) -> Result<()> {
