@@ -21,7 +21,8 @@ pub enum Version {
     Tls13,
 }
 
-/// The one key exchange that is offered. What a server would choose among several differs, and costs differ more.
+/// The key exchange that is offered, as the only one in TLS 1.3: what a server would choose among several differs, and
+/// costs differ more. Before that secp256r1 follows it, for there the list speaks of certificates too.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Group {
     /// X25519, which all servers have.
@@ -60,6 +61,9 @@ pub fn config(client: &Client) -> Result<Arc<ClientConfig>> {
         Group::Hybrid => kx_group::X25519MLKEM768,
         Group::P256 => kx_group::SECP256R1,
     }];
+    if client.version == Version::Tls12 && client.group != Group::P256 {
+        provider.kx_groups.push(kx_group::SECP256R1);
+    }
     let version = match client.version {
         Version::Tls12 => &rustls::version::TLS12,
         Version::Tls13 => &rustls::version::TLS13,

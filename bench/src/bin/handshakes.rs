@@ -24,7 +24,7 @@ handshakes --server NAME='COMMAND'... [options]
   --baseline NAME                    what ratios are taken to [the first]
   --kinds full,resumed
   --version 1.2|1.3 [1.3]
-  --group x25519|hybrid|p256 [x25519]  the one key exchange that is offered
+  --group x25519|hybrid|p256 [x25519]  what is offered; p256 too in TLS 1.2
   --suite NAME                       the only cipher suite, by IANA's name [all that rustls has]
   --connections N [32]               at once
   --rounds N [6]  --seconds N [3]  --warmup SECONDS [1]
