@@ -64,6 +64,7 @@ launch() {
 finish() {
     kill "-$2" "$1" 2> /dev/null || true
     ended=0
+    # shellcheck disable=SC2034 # for the caller
     wait "$1" || ended=$?
     unset "children[$1]"
 }
@@ -74,6 +75,7 @@ start_peregrine() {
     local urls=$1
     shift
     launch "$work/peregrine.log" "$work/peregrine" --urls "$urls" "$@"
+    # shellcheck disable=SC2034 # for the caller
     peregrine=$child
     if ! await "the server to start" grep -q '^Application started' "$work/peregrine.log"; then
         cat "$work/peregrine.log" >&2
