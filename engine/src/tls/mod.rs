@@ -8,6 +8,8 @@ mod context;
 mod files;
 #[cfg(test)]
 mod fixtures;
+#[doc(hidden)]
+pub mod development;
 mod options;
 #[cfg_attr(not(test), expect(dead_code, reason = "the stage that takes these comes next"))]
 mod watch;
