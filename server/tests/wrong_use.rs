@@ -293,7 +293,7 @@ fn io_uring_as_the_only_choice_where_it_is_refused() {
 #[test]
 fn a_command_line_that_is_not_understood() {
     assert_not_understood(&["--frobnicate"], "unexpected argument '--frobnicate' found");
-    assert_not_understood(&["serve"], "unexpected argument 'serve' found");
+    assert_not_understood(&["serve"], "unrecognized subcommand 'serve'");
     assert_not_understood(&["--driver", "kqueue"], "invalid value 'kqueue' for '--driver <DRIVER>'");
     assert_not_understood(&["--workers", "0"], "invalid value '0' for '--workers <COUNT>'");
     assert_not_understood(&["--workers", "many"], "invalid value 'many' for '--workers <COUNT>'");
