@@ -83,6 +83,8 @@ pub mod tower;
 
 #[cfg(feature = "cookies")]
 pub use app::Cookies;
+#[cfg(feature = "tls")]
+pub use app::Tls;
 pub use app::{
     Endpoint, Extension, FieldValue, FromRequest, Group, Handler, Header, Middleware, Next, Peer,
     RouteLimits, Shared, State, middleware,
@@ -134,6 +136,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 pub mod prelude {
     #[cfg(feature = "json")]
     pub use crate::Json;
+    #[cfg(feature = "tls")]
+    pub use crate::Tls;
     pub use crate::{
         App, Body, Error, Exchange, ExchangeError, FromRequest, Handler, Header, Html, Method, Next, Peer,
         Redirect, Reply, Request, RequestBody, Respond, Response, Result, Shared, State, Status,

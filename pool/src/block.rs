@@ -212,19 +212,35 @@ impl Lease {
         self.block.as_ptr()
     }
 
+    /// Leaves the first bytes of the lease out from now on, so that what lies behind them is at its front. The whole
+    /// block goes back to its pool, or to the kernel.
+    ///
+    /// # Panics
+    ///
+    /// When the lease has fewer bytes.
+    #[inline]
+    pub fn skip(&mut self, bytes: usize) {
+        assert!(bytes <= self.bytes as usize, "{bytes} of {} bytes", self.bytes);
+        // SAFETY: BLOCK-MAPPED: the bytes up to `self.bytes` belong to the block, and so does the place behind them.
+        self.block = unsafe { self.block.add(bytes) };
+        self.bytes -= bytes as u32;
+    }
+
     /// Hands the block over to the kernel: until [`Blocks::reclaim`] it counts as lent, and the pool's memory
     /// stays mapped even when every handle and lease is gone.
     #[inline]
     pub fn lend(self) -> Lent {
         // The forgotten `Rc` count is the lent block's own (BLOCK-KEPT).
         let lease = ManuallyDrop::new(self);
-        lease.pool.with(|state| {
+        let Pool { config, .. } = &*lease.pool;
+        let block = lease.pool.with(|state| {
             let is_lent = &mut state.is_lent[lease.index as usize];
             debug_assert!(!*is_lent);
             *is_lent = true;
             state.lent += 1;
+            state.block(config, lease.index)
         });
-        Lent { index: lease.index, ptr: lease.block.as_ptr(), len: lease.bytes }
+        Lent { index: lease.index, ptr: block.as_ptr(), len: config.block_bytes as u32 }
     }
 }
 
@@ -411,6 +427,29 @@ mod tests {
         let stats = blocks.stats();
         assert_eq!(stats.leased + stats.lent + stats.free, stats.mapped_blocks);
         [stats.leased, stats.lent, stats.free, stats.mapped_blocks]
+    }
+
+    #[test]
+    fn what_is_skipped_comes_back_with_the_block() {
+        let blocks = Blocks::new(SMALL);
+        let mut lease = blocks.lease().unwrap();
+        let (index, start) = (lease.index(), lease.as_ptr());
+        lease.copy_from_slice(&std::array::from_fn::<u8, 100, _>(|at| at as u8));
+        lease.skip(40);
+        assert_eq!((lease.len(), lease[0]), (60, 40));
+        lease.skip(60);
+        assert!(lease.is_empty());
+        let lent = lease.lend();
+        assert_eq!((lent.index, lent.ptr, lent.len), (index, start, 100));
+        // SAFETY: it was lent above, to nobody.
+        let again = unsafe { blocks.reclaim(index) };
+        assert_eq!((again.len(), again[99]), (100, 99));
+    }
+
+    #[test]
+    #[should_panic(expected = "101 of 100 bytes")]
+    fn no_more_can_be_skipped_than_there_is() {
+        Blocks::new(SMALL).lease().unwrap().skip(101);
     }
 
     #[test]

@@ -34,6 +34,13 @@ pub struct Key {
 }
 
 impl Key {
+    /// The place in the slab. Keys with different generations share it, one after the other.
+    #[inline]
+    #[must_use]
+    pub const fn index(self) -> u32 {
+        self.index
+    }
+
     /// The key in the low 56 bits: generation in bits 32 to 55, index in bits 0 to 31. The high 8 bits are 0.
     #[inline]
     #[must_use]

@@ -137,7 +137,7 @@ fn urls_that_cannot_be_served() {
     for (url, sentence) in [
         (
             "ftp://localhost:5000",
-            "Unrecognized scheme in server address 'ftp://localhost:5000'. Only 'http://' is supported.",
+            "Unrecognized scheme in server address 'ftp://localhost:5000'. Only 'http://' and 'https://' are supported.",
         ),
         (
             "https://localhost:5001",

@@ -31,6 +31,8 @@ use std::sync::Arc;
 
 #[cfg(feature = "cookies")]
 pub use extract::Cookies;
+#[cfg(feature = "tls")]
+pub use extract::Tls;
 pub use extract::{Extension, FieldValue, FromRequest, Header, Peer, Shared, State};
 #[cfg(feature = "serde")]
 pub use extract::{Form, Path, Query};

@@ -145,7 +145,7 @@ impl Harness {
                 None | Some(Event::Woken) => {}
                 Some(Event::Accepted { result, more, .. }) => {
                     if let Ok(socket) = result {
-                        self.connections.open(socket);
+                        self.connections.open(socket, 0);
                     }
                     if !more {
                         self.connections.driver.accept(LISTENER, 0);

@@ -33,6 +33,7 @@ use std::task::{Context, Poll};
 use peregrine_pool::{Placed, Slots, Spare};
 
 use crate::driver::Fd;
+use crate::driver::secure::TlsInfo;
 use crate::driver::timer::TimerLink;
 use crate::proto::h1::{BodyLimits, Machine, ResponseWriter};
 use crate::proto::{Rate, Rejection, RequestParts};
@@ -174,6 +175,12 @@ pub(crate) enum EndReason {
     ShuttingDown,
     /// The drain took too long.
     ShutdownTimeout,
+    /// The TLS handshake has failed.
+    TlsHandshakeFailed,
+    /// The TLS handshake has taken too long.
+    TlsHandshakeTimeout,
+    /// A TLS record was broken, or out of place.
+    TlsRecordInvalid,
     /// No memory.
     OutOfMemory,
 }
@@ -205,6 +212,8 @@ pub(crate) struct ConnectionInfo {
     socket: Cell<Fd>,
     /// Asked of the kernel once, when somebody wants to know.
     addresses: OnceCell<Box<Addresses>>,
+    /// What has been agreed upon, if it is secured.
+    pub(crate) tls: Option<Rc<TlsInfo>>,
 }
 
 #[derive(Debug)]
@@ -215,7 +224,7 @@ struct Addresses {
 
 impl ConnectionInfo {
     fn new(id: u64, socket: Fd) -> Self {
-        Self { id, socket: Cell::new(socket), addresses: OnceCell::new() }
+        Self { id, socket: Cell::new(socket), addresses: OnceCell::new(), tls: None }
     }
 
     #[inline]
@@ -230,7 +239,7 @@ impl ConnectionInfo {
 
     /// The same for a handler that may outlive the connection.
     pub(crate) fn share(&self) -> Self {
-        Self::new(self.id, self.socket())
+        Self { tls: self.tls.clone(), ..Self::new(self.id, self.socket()) }
     }
 
     fn addresses(&self) -> &Addresses {
@@ -312,7 +321,7 @@ struct Connection {
 /// What an idle connection costs: its place in the table, and nothing else.
 pub(crate) const CONNECTION_BYTES: usize = size_of::<Connection>() + 8;
 
-const _: () = assert!(CONNECTION_BYTES <= 136);
+const _: () = assert!(CONNECTION_BYTES <= 144);
 
 impl Connection {
     fn new(id: u64, socket: Fd) -> Self {

@@ -9,6 +9,8 @@ use super::running::Exchange;
 use super::serving::{Outgoing, Quota, Served, Server, Stop};
 use super::table::{SCARCE_CONNECTIONS, SCARCE_MILLIS};
 use super::{Assembly, Connection, Connections, EndReason, Phase, SPARE_BYTES_MAX, Service, flag};
+#[cfg(feature = "tls")]
+use crate::driver::secure::Breach;
 use crate::driver::{Driver, Received, SendBuffer};
 use crate::proto::Rejection;
 use crate::proto::h1::Machine;
@@ -57,6 +59,8 @@ impl<D: Driver, S: Service> Connections<D, S> {
                 self.end(key, reason);
             }
             Received::Failed(error) => self.end(key, Self::reset_reason(error)),
+            #[cfg(feature = "tls")]
+            Received::Broken(breach) => self.handle_breach(key, breach),
         }
         if !more {
             self.after_operation(key);
@@ -105,6 +109,27 @@ impl<D: Driver, S: Service> Connections<D, S> {
             }
         }
         self.after_serving(key, served.outgoing, served.stop);
+    }
+
+    /// The connection could not be secured, or is so no longer.
+    #[cfg(feature = "tls")]
+    #[cold]
+    fn handle_breach(&mut self, key: Key, breach: Breach) {
+        let reason = match breach {
+            Breach::Handshake => EndReason::TlsHandshakeFailed,
+            Breach::Timeout => EndReason::TlsHandshakeTimeout,
+            Breach::Record => EndReason::TlsRecordInvalid,
+            Breach::PlainHttp => {
+                return self.refuse(key, Rejection::PlainHttpOnTls, EndReason::InvalidRequest);
+            }
+        };
+        match self.table.get(key) {
+            // The alert is on its way: the end must not overtake it.
+            Some(connection) if connection.phase == Phase::Open && !connection.has(flag::SENDING) => {
+                self.close(key, reason);
+            }
+            _ => self.end(key, reason),
+        }
     }
 
     /// Goes on with an exchange that begins in a block.

@@ -14,7 +14,7 @@ use super::exchange::{CONTINUE, Common, Opening};
 use super::running::{Exchange, Running};
 use super::{Admission, Called, ConnectionInfo, Counters, EndReason, Service, Shared, Streaming, Task, Work};
 use crate::proto::h1::{BodyDecoder, Machine, Preamble, Progress, ResponseWriter, Terms};
-use crate::proto::{Rejection, RequestParts};
+use crate::proto::{Rejection, RequestParts, TLS_ALERT, TLS_HELLO};
 use crate::runtime::{Owner, Runtime, TaskWakers, drop_foreign, drop_panic};
 use crate::telemetry;
 
@@ -210,6 +210,8 @@ impl<S: Service> Server<S> {
         rejection: Rejection,
         bytes: &[u8],
     ) -> (usize, Stop) {
+        let is_tls = bytes.starts_with(&TLS_HELLO) && matches!(rejection, Rejection::Head(_));
+        let rejection = if is_tls { Rejection::TlsOnPlainHttp } else { rejection };
         self.note_rejection(rejection, bytes);
         self.reject(outgoing, rejection, EndReason::InvalidRequest);
         machine.reset();
@@ -404,6 +406,9 @@ impl<S: Service> Server<S> {
     /// Counts a refusal, and tells of it if that is wanted. `bytes` are the peer's.
     pub(super) fn note_rejection(&mut self, rejection: Rejection, bytes: &[u8]) {
         self.counters.rejections[rejection.kind()] += 1;
+        if rejection == Rejection::TlsOnPlainHttp {
+            telemetry::connection_lost(rejection);
+        }
         if self.log_rejections {
             telemetry::request_rejected(rejection.status(), rejection, bytes);
         }
@@ -423,6 +428,11 @@ impl<S: Service> Server<S> {
         outgoing.last = Some(reason);
         let terms = Terms { close: true, ..Terms::default() };
         let Some(block) = outgoing.block(&self.common.blocks) else { return };
+        if rejection == Rejection::TlsOnPlainHttp {
+            block[..TLS_ALERT.len()].copy_from_slice(&TLS_ALERT);
+            outgoing.len += TLS_ALERT.len();
+            return;
+        }
         let mut response = ResponseWriter::new(block, &mut self.preamble, terms);
         response.begin();
         write_rejection(&mut response, rejection);

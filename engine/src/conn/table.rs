@@ -252,13 +252,19 @@ impl<D: Driver, S: Service> Connections<D, S> {
             Event::Received { key, outcome, more } => self.handle_received(key, outcome, more),
             Event::Sent { key, buffer, result } => self.handle_sent(key, buffer, result),
             Event::Ready { key, interest, result } => self.runtime.socket_ready(key, interest, result),
+            #[cfg(feature = "tls")]
+            Event::Secured { key, info } => {
+                if let Some(connection) = self.table.get_mut(key) {
+                    connection.info.tls = Some(info);
+                }
+            }
             other => return Some(other),
         }
         None
     }
 
     /// Takes a new connection in, or lets it know that it is one too many.
-    pub(crate) fn open(&mut self, socket: Fd) {
+    pub(crate) fn open(&mut self, socket: Fd, listener: u32) {
         let id = self.next_id;
         self.next_id += 1;
         self.server.counters.accepted += 1;
@@ -293,6 +299,7 @@ impl<D: Driver, S: Service> Connections<D, S> {
                 if admitted.is_err() {
                     self.refused += 1;
                 }
+                self.driver.opened(socket, key, listener);
                 self.receive(key);
                 self.wheel.arm(&mut self.table, key, deadline);
             }

@@ -487,6 +487,8 @@ impl<D: Driver> Rig<D> {
                     Received::Starved => End::Starved,
                     Received::Stopped => End::Stopped,
                     Received::Failed(error) => End::Failed(error),
+                    #[cfg(feature = "tls")]
+                    Received::Broken(_) => panic!("no driver secures anything"),
                 };
                 assert!(!more, "a receive goes on after {end:?}");
                 connection.end = Some(end);
@@ -518,6 +520,8 @@ impl<D: Driver> Rig<D> {
                 connection.ready[interest as usize] = Some(result);
                 Seen::Ready(index, interest, result)
             }
+            #[cfg(feature = "tls")]
+            Event::Secured { .. } => panic!("no driver secures anything"),
             Event::Woken => Seen::Woken,
         }
     }

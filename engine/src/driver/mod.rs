@@ -24,6 +24,7 @@ mod contract;
 pub(crate) mod epoll;
 pub(crate) mod memory;
 pub(crate) mod op;
+pub(crate) mod secure;
 #[cfg(any(test, fuzzing))]
 #[cfg_attr(fuzzing, allow(dead_code, reason = "tests use more of it than fuzz targets"))]
 pub(crate) mod sim;
@@ -50,6 +51,9 @@ pub(crate) enum Event {
     /// A watch has ended: the descriptor is ready for `interest`, has failed or hung up, which the next system
     /// call tells; or `ECANCELED` after [`Driver::unwatch`].
     Ready { key: Key, interest: Interest, result: Result<(), Errno> },
+    /// The connection is secured, before anything is received on it.
+    #[cfg(feature = "tls")]
+    Secured { key: Key, info: std::rc::Rc<secure::TlsInfo> },
     /// Another thread called [`Waker::wake`](crate::sys::wake::Waker::wake).
     Woken,
 }
@@ -76,6 +80,9 @@ pub(crate) enum Received {
     Stopped,
     /// The socket failed.
     Failed(Errno),
+    /// The connection could not be secured, or is so no longer. What still arrives is dropped.
+    #[cfg(feature = "tls")]
+    Broken(secure::Breach),
 }
 
 /// An error number of the kernel, e.g. `ECONNRESET`.
@@ -95,6 +102,12 @@ pub(crate) trait Driver {
 
     /// Asks the accepts of `listener` to end; an [`Event::Accepted`] without `more` follows.
     fn stop_accepting(&mut self, socket: Fd, listener: u32);
+
+    /// Lets the driver know that a socket that `listener` has accepted is the connection `key`, before anything is
+    /// started on it.
+    fn opened(&mut self, socket: Fd, key: Key, listener: u32) {
+        let _ = (socket, key, listener);
+    }
 
     /// Starts receiving on a connection.
     fn receive(&mut self, socket: Fd, key: Key);

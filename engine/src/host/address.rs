@@ -8,16 +8,14 @@ use std::path::PathBuf;
 
 use super::error::{Result, StartError};
 
-/// What a server listens on when nothing is configured.
-const DEFAULT: Endpoint = Endpoint::Localhost { port: 5000 };
-
-/// The port of a URL that names none.
+/// The ports of URLs that name none.
 const HTTP_PORT: u16 = 80;
+const HTTPS_PORT: u16 = 443;
 
 /// The longest path of a Unix socket: the kernel's 108 bytes less the closing zero.
 const UNIX_PATH_MAX: usize = 107;
 
-/// One address to listen on. Shown as the URL that it is.
+/// One address to listen on. Shown as the URL that it is without TLS.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Endpoint {
     /// One address of this machine; `[::]` takes IPv4 too.
@@ -38,43 +36,72 @@ pub(crate) enum Endpoint {
 
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.url("http"))
+    }
+}
+
+impl Endpoint {
+    /// The URL that it is by that scheme.
+    pub(crate) fn url(&self, scheme: &str) -> String {
         match self {
-            Self::Ip(address) => write!(f, "http://{address}"),
-            Self::Localhost { port } => write!(f, "http://localhost:{port}"),
-            Self::Any { port } => write!(f, "http://[::]:{port}"),
-            Self::Unix(path) => write!(f, "http://unix:{}", path.display()),
+            Self::Ip(address) => format!("{scheme}://{address}"),
+            Self::Localhost { port } => format!("{scheme}://localhost:{port}"),
+            Self::Any { port } => format!("{scheme}://[::]:{port}"),
+            Self::Unix(path) => format!("{scheme}://unix:{}", path.display()),
         }
     }
 }
 
-/// Reads all configured URLs, each of which may be a list separated by `;`. None at all means
-/// `http://localhost:5000`.
+/// One endpoint: where it listens, and whether for https.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Address {
+    pub(crate) endpoint: Endpoint,
+    pub(crate) is_https: bool,
+    /// As it is configured.
+    pub(crate) url: String,
+}
+
+impl Address {
+    /// What is listened on when nothing is configured, and what too where a development certificate is at hand.
+    pub(crate) fn default_http() -> Self {
+        let endpoint = Endpoint::Localhost { port: 5000 };
+        Self { url: endpoint.to_string(), endpoint, is_https: false }
+    }
+
+    #[cfg(feature = "tls")]
+    pub(crate) fn default_https() -> Self {
+        let endpoint = Endpoint::Localhost { port: 5001 };
+        Self { url: String::from("https://localhost:5001"), endpoint, is_https: true }
+    }
+}
+
+/// Reads all configured URLs, each of which may be a list separated by `;`.
 ///
 /// # Errors
 /// The first URL that cannot be served.
-pub(crate) fn parse_all<S: AsRef<str>>(urls: &[S]) -> Result<Vec<Endpoint>> {
+pub(crate) fn parse_all<S: AsRef<str>>(urls: &[S]) -> Result<Vec<Address>> {
     let urls = urls.iter().flat_map(|list| list.as_ref().split(';')).map(str::trim);
-    let endpoints: Vec<Endpoint> = urls.filter(|url| !url.is_empty()).map(parse).collect::<Result<_>>()?;
-    Ok(if endpoints.is_empty() { vec![DEFAULT] } else { endpoints })
+    urls.filter(|url| !url.is_empty()).map(parse).collect()
 }
 
 /// Reads one URL.
-fn parse(url: &str) -> Result<Endpoint> {
+fn parse(url: &str) -> Result<Address> {
     let invalid = |problem| StartError::InvalidUrl { url: url.to_owned(), problem };
     let Some((scheme, rest)) = url.split_once("://") else {
         return Err(invalid("it has no scheme; write http://HOST:PORT"));
     };
-    if scheme.eq_ignore_ascii_case("https") {
+    let is_https = scheme.eq_ignore_ascii_case("https");
+    if is_https && !cfg!(feature = "tls") {
         return Err(StartError::TlsNotAvailable { url: url.to_owned() });
     }
-    if !scheme.eq_ignore_ascii_case("http") {
+    if !is_https && !scheme.eq_ignore_ascii_case("http") {
         return Err(StartError::UnknownScheme { url: url.to_owned() });
     }
-    match rest.strip_prefix("unix:") {
+    let endpoint = match rest.strip_prefix("unix:") {
         Some(path) => unix(path),
-        None => tcp(rest),
-    }
-    .map_err(invalid)
+        None => tcp(rest, if is_https { HTTPS_PORT } else { HTTP_PORT }),
+    };
+    Ok(Address { endpoint: endpoint.map_err(invalid)?, is_https, url: url.to_owned() })
 }
 
 type Problem = &'static str;
@@ -95,20 +122,20 @@ fn unix(path: &str) -> Result<Endpoint, Problem> {
     Ok(Endpoint::Unix(path.into()))
 }
 
-fn tcp(rest: &str) -> Result<Endpoint, Problem> {
+fn tcp(rest: &str, default_port: u16) -> Result<Endpoint, Problem> {
     let authority = match rest.split_once(['/', '?', '#']) {
         None => rest,
         Some((authority, "")) if rest.ends_with('/') => authority,
         Some(_) => return Err("a server address has no path; put prefixes into the routes"),
     };
     if let Some(literal) = authority.strip_prefix('[') {
-        return v6(literal);
+        return v6(literal, default_port);
     }
     if authority.matches(':').nth(1).is_some() {
         return Err("an IPv6 address needs brackets, e.g. http://[::1]:5000");
     }
     let (host, port) = match authority.split_once(':') {
-        None => (authority, HTTP_PORT),
+        None => (authority, default_port),
         Some((host, port)) => (host, parse_port(port)?),
     };
     if host.is_empty() {
@@ -131,13 +158,13 @@ fn tcp(rest: &str) -> Result<Endpoint, Problem> {
     Ok(Endpoint::Any { port })
 }
 
-fn v6(literal: &str) -> Result<Endpoint, Problem> {
+fn v6(literal: &str, default_port: u16) -> Result<Endpoint, Problem> {
     let Some((_, after)) = literal.split_once(']') else {
         return Err("its IPv6 address lacks the closing bracket");
     };
     let port = match after.strip_prefix(':') {
         Some(port) => parse_port(port)?,
-        None if after.is_empty() => HTTP_PORT,
+        None if after.is_empty() => default_port,
         None => return Err("only a port may follow the IPv6 address"),
     };
     let host = &literal[..literal.len() - after.len()];
@@ -184,10 +211,10 @@ mod tests {
             ("http://unix:/run/app.sock", "http://unix:/run/app.sock"),
             ("http://unix:/run/a b:c.sock", "http://unix:/run/a b:c.sock"),
         ] {
-            assert_eq!(parse(url).unwrap().to_string(), shown, "{url}");
+            assert_eq!(parse(url).unwrap().endpoint.to_string(), shown, "{url}");
         }
-        assert_eq!(parse("http://*:1").unwrap(), Endpoint::Any { port: 1 });
-        assert_eq!(parse("http://[::]:1").unwrap(), Endpoint::Ip("[::]:1".parse().unwrap()));
+        assert_eq!(parse("http://*:1").unwrap().endpoint, Endpoint::Any { port: 1 });
+        assert_eq!(parse("http://[::]:1").unwrap().endpoint, Endpoint::Ip("[::]:1".parse().unwrap()));
     }
 
     #[test]
@@ -241,19 +268,40 @@ mod tests {
     fn other_schemes_are_named() {
         assert_eq!(
             parse("ftp://localhost").unwrap_err().to_string(),
-            "Unrecognized scheme in server address 'ftp://localhost'. Only 'http://' is supported."
+            "Unrecognized scheme in server address 'ftp://localhost'. Only 'http://' and 'https://' are \
+             supported."
         );
+    }
+
+    #[cfg(feature = "tls")]
+    #[test]
+    fn https_has_a_port_of_its_own() {
+        for (url, shown) in [
+            ("https://*", "https://[::]:443"),
+            ("HTTPS://localhost", "https://localhost:443"),
+            ("https://[::1]", "https://[::1]:443"),
+            ("https://1.2.3.4:5001", "https://1.2.3.4:5001"),
+            ("https://unix:/run/app.sock", "https://unix:/run/app.sock"),
+        ] {
+            let address = parse(url).unwrap();
+            assert!(address.is_https);
+            assert_eq!(address.endpoint.url("https"), shown);
+        }
+    }
+
+    #[cfg(not(feature = "tls"))]
+    #[test]
+    fn https_takes_the_feature() {
         assert!(matches!(parse("https://*:443"), Err(StartError::TlsNotAvailable { .. })));
-        assert!(matches!(parse("HTTPS://localhost"), Err(StartError::TlsNotAvailable { .. })));
     }
 
     #[test]
-    fn lists_are_split_and_nothing_means_the_default() {
+    fn lists_are_split() {
         let endpoints = parse_all(&["http://*:80; http://[::1]:81;", "http://unix:/a"]).unwrap();
-        let shown: Vec<String> = endpoints.iter().map(ToString::to_string).collect();
+        let shown: Vec<String> = endpoints.iter().map(|address| address.endpoint.to_string()).collect();
         assert_eq!(shown, ["http://[::]:80", "http://[::1]:81", "http://unix:/a"]);
-        assert_eq!(parse_all::<String>(&[]).unwrap(), [DEFAULT]);
-        assert_eq!(parse_all(&["", " ; "]).unwrap(), [DEFAULT]);
+        assert!(parse_all::<String>(&[]).unwrap().is_empty());
+        assert!(parse_all(&["", " ; "]).unwrap().is_empty());
         assert!(parse_all(&["http://*:80;nonsense"]).is_err());
     }
 }

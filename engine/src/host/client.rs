@@ -106,8 +106,9 @@ impl TestClient {
             gate: settings::gate(&options.limits),
             bell,
             max_assembled: settings::max_assembled(&options.limits, 1),
+            send_blocks: Blocks::new(settings::SEND_BLOCKS),
         };
-        let worker = WorkerInfo { index: 0, count: 1 };
+        let worker = WorkerInfo { index: 0, count: 1, https_port: None };
         let reactor = Reactor::start(options)?;
         let connections = {
             let _inside = reactor.enter();
@@ -249,7 +250,7 @@ impl TestClient {
     fn connect(&mut self) -> Fd {
         self.connections.runtime.make_current();
         let socket = self.connections.driver.connect();
-        self.connections.open(socket);
+        self.connections.open(socket, 0);
         socket
     }
 

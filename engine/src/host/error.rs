@@ -58,8 +58,22 @@ pub enum StartError {
         /// The socket's path.
         path: PathBuf,
     },
-    /// A URL asks for TLS.
+    /// A URL asks for TLS, and the feature `tls` is off.
     TlsNotAvailable {
+        /// The URL as configured.
+        url: String,
+    },
+    /// An endpoint of https cannot be secured.
+    #[cfg(feature = "tls")]
+    Tls {
+        /// The URL as configured.
+        url: String,
+        /// What is wrong, and what to do.
+        problem: String,
+    },
+    /// TLS is configured for a URL that is not listened on.
+    #[cfg(feature = "tls")]
+    TlsWithoutEndpoint {
         /// The URL as configured.
         url: String,
     },
@@ -213,11 +227,24 @@ impl fmt::Display for StartError {
             ),
             Self::TlsNotAvailable { url } => write!(
                 f,
-                "Cannot listen on {url}: this version does not serve TLS yet. Use http:// here, behind a \
-                 proxy that ends TLS."
+                "Cannot listen on {url}: this program is built without the feature tls. Build it with the feature, \
+                 or use http:// behind a proxy that ends TLS."
+            ),
+            #[cfg(feature = "tls")]
+            Self::Tls { url, problem } => {
+                write!(f, "Cannot serve {url}: {}.", problem.trim_end_matches('.'))
+            }
+            #[cfg(feature = "tls")]
+            Self::TlsWithoutEndpoint { url } => write!(
+                f,
+                "TLS is configured for {url}, which is none of the server's URLs of https. Write both the same way."
             ),
             Self::UnknownScheme { url } => {
-                write!(f, "Unrecognized scheme in server address '{url}'. Only 'http://' is supported.")
+                write!(
+                    f,
+                    "Unrecognized scheme in server address '{url}'. Only 'http://' and 'https://' are \
+                     supported."
+                )
             }
             Self::InvalidUrl { url, problem } => write!(f, "Invalid server address '{url}': {problem}."),
             Self::InvalidCpuList { list, problem } => write!(

@@ -13,6 +13,8 @@ use clap::{Arg, Parser};
 use super::options::{DriverChoice, Options};
 use super::placement::CpuList;
 use crate::proto::MinDataRate;
+#[cfg(feature = "tls")]
+use crate::tls::{Certificate, ClientCertificates, TlsVersion};
 
 /// The flags of a server, for an application's own command line:
 ///
@@ -83,6 +85,61 @@ pub struct Flags {
     #[arg(long, env = "PEREGRINE_DRIVER_RUNG", value_name = "STEP", hide = true)]
     #[arg(help_heading = "Workers")]
     pub driver_rung: Option<u8>,
+
+    /// Certificate of endpoints of https, PEM with its chain behind it, or a PKCS#12 archive (.pfx, .p12)
+    #[cfg(feature = "tls")]
+    #[arg(long, env = "PEREGRINE_TLS_CERT", value_name = "FILE", help_heading = "TLS")]
+    pub tls_cert: Option<PathBuf>,
+
+    /// Private key of the certificate, PEM [default: it is in the certificate's file]
+    #[cfg(feature = "tls")]
+    #[arg(long, env = "PEREGRINE_TLS_KEY", value_name = "FILE", help_heading = "TLS", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+
+    /// Password of the key or of the archive; better given by the variable, which other users do not see
+    #[cfg(feature = "tls")]
+    #[arg(long, env = "PEREGRINE_TLS_PASSWORD", value_name = "PASSWORD", help_heading = "TLS")]
+    #[arg(requires = "tls_cert", hide_env_values = true)]
+    pub tls_password: Option<String>,
+
+    /// Authorities that client certificates must come from, PEM
+    #[cfg(feature = "tls")]
+    #[arg(long, env = "PEREGRINE_TLS_CLIENT_CA", value_name = "FILE", help_heading = "TLS")]
+    pub tls_client_ca: Option<PathBuf>,
+
+    /// Revoked client certificates, PEM or DER
+    #[cfg(feature = "tls")]
+    #[arg(long, env = "PEREGRINE_TLS_CLIENT_CRL", value_name = "FILE", help_heading = "TLS")]
+    #[arg(requires = "tls_client_ca")]
+    pub tls_client_crl: Option<PathBuf>,
+
+    /// Whether clients are asked for a certificate [default: none]
+    #[cfg(feature = "tls")]
+    #[arg(long, env = "PEREGRINE_TLS_CLIENT_AUTH", value_name = "MODE", help_heading = "TLS")]
+    pub tls_client_auth: Option<ClientCertificates>,
+
+    /// Oldest version of TLS that is spoken [default: 1.2]
+    #[cfg(feature = "tls")]
+    #[arg(long, env = "PEREGRINE_TLS_MIN_VERSION", value_name = "VERSION", help_heading = "TLS")]
+    pub tls_min_version: Option<TlsVersion>,
+
+    /// Cipher suites by their IANA names, separated by ',', the most wanted first [default: all that are safe]
+    #[cfg(feature = "tls")]
+    #[arg(long, env = "PEREGRINE_TLS_CIPHER_SUITES", value_name = "SUITES", value_delimiter = ',')]
+    #[arg(help_heading = "TLS")]
+    pub tls_cipher_suites: Vec<String>,
+
+    /// How long a handshake may take; also with a unit: 500ms, 10s [default: 10]
+    #[cfg(feature = "tls")]
+    #[arg(long, env = "PEREGRINE_TLS_HANDSHAKE_TIMEOUT", value_name = "SECONDS", help_heading = "TLS")]
+    #[arg(value_parser = duration)]
+    pub tls_handshake_timeout: Option<Duration>,
+
+    /// Compute handshakes on threads beside the workers
+    #[cfg(feature = "tls")]
+    #[arg(long, env = "PEREGRINE_TLS_OFFLOAD_HANDSHAKES", help_heading = "TLS")]
+    #[arg(value_parser = BoolishValueParser::new())]
+    pub tls_offload_handshakes: bool,
 
     /// Largest request body, e.g. 64k, 30m or 1g in powers of 1024, or none for no limit [default: 30000000]
     #[arg(long, env = "PEREGRINE_MAX_REQUEST_BODY_SIZE", value_name = "BYTES")]
@@ -262,6 +319,32 @@ impl Flags {
         set(&mut options.driver, self.driver);
         set(&mut options.busy_poll, self.busy_poll_us.map(Duration::from_micros));
         options.driver_rung = self.driver_rung.or(options.driver_rung);
+        #[cfg(feature = "tls")]
+        {
+            let tls = &mut options.tls;
+            if let Some(file) = self.tls_cert {
+                let is_archive = file.extension().is_some_and(|extension| {
+                    extension.eq_ignore_ascii_case("pfx") || extension.eq_ignore_ascii_case("p12")
+                });
+                let mut certificate = if is_archive {
+                    Certificate::pkcs12(file)
+                } else {
+                    let key = self.tls_key.unwrap_or_else(|| file.clone());
+                    Certificate::pem(file, key)
+                };
+                certificate.password = self.tls_password;
+                tls.certificate = Some(certificate);
+            }
+            tls.client_ca = self.tls_client_ca.or(tls.client_ca.take());
+            tls.client_crl = self.tls_client_crl.or(tls.client_crl.take());
+            set(&mut tls.client_certificates, self.tls_client_auth);
+            set(&mut tls.min_version, self.tls_min_version);
+            if !self.tls_cipher_suites.is_empty() {
+                tls.cipher_suites = self.tls_cipher_suites;
+            }
+            tls.handshake_timeout = self.tls_handshake_timeout.or(tls.handshake_timeout);
+            tls.offload_handshakes |= self.tls_offload_handshakes;
+        }
         let limits = &mut options.limits;
         set(&mut limits.max_request_body_size, self.max_request_body_size);
         set(&mut limits.max_request_line_size, self.max_request_line_size);

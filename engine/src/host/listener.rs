@@ -11,7 +11,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 
-use super::address::Endpoint;
+use super::address::{Address, Endpoint};
 use super::error::{Result, StartError};
 use crate::sys::socket::{self, ListenOptions, SocketFile};
 use crate::sys::{Fd, limits};
@@ -24,6 +24,8 @@ const LOCALHOST_TRIES: usize = 16;
 pub(crate) struct Listener {
     /// The socket. Shared by all workers where the kernel does not spread connections over several.
     pub(crate) fd: Arc<OwnedFd>,
+    /// The number of its address among those that are configured, if that is one of https.
+    pub(crate) secured: Option<usize>,
 }
 
 /// The files of a server's Unix sockets; dropping them removes them.
@@ -49,7 +51,7 @@ pub(crate) struct Bound {
 ///
 /// # Errors
 /// The first endpoint that cannot be listened on. Then nothing stays open.
-pub(crate) fn bind(endpoints: &[Endpoint], workers: usize, backlog: u32) -> Result<Bound> {
+pub(crate) fn bind(addresses: &[Address], workers: usize, backlog: u32) -> Result<Bound> {
     let bound = Bound {
         urls: Vec::new(),
         addresses: Vec::new(),
@@ -57,10 +59,11 @@ pub(crate) fn bind(endpoints: &[Endpoint], workers: usize, backlog: u32) -> Resu
         warnings: Vec::new(),
         files: SocketFiles::default(),
     };
-    let mut binder = Binder { backlog, bound };
+    let mut binder = Binder { backlog, bound, secured: None };
     binder.warn_of_capped_backlog();
-    for endpoint in endpoints {
-        let url = binder.endpoint(endpoint)?;
+    for (number, address) in addresses.iter().enumerate() {
+        binder.secured = address.is_https.then_some(number);
+        let url = binder.endpoint(&address.endpoint)?;
         binder.bound.urls.push(url);
     }
     Ok(binder.bound)
@@ -75,6 +78,8 @@ struct Group {
 struct Binder {
     backlog: u32,
     bound: Bound,
+    /// The number of the address that is being bound, if it is one of https.
+    secured: Option<usize>,
 }
 
 impl Binder {
@@ -84,11 +89,13 @@ impl Binder {
         match *endpoint {
             Endpoint::Ip(address) => {
                 let group = self.group(address).map_err(|error| fail(self, address.port(), error))?;
-                Ok(Endpoint::Ip(self.keep(group)).to_string())
+                let address = self.keep(group);
+                Ok(self.url(&Endpoint::Ip(address)))
             }
             Endpoint::Any { port } => {
                 let group = self.any(port).map_err(|error| fail(self, port, error))?;
-                Ok(Endpoint::Ip(self.keep(group)).to_string())
+                let address = self.keep(group);
+                Ok(self.url(&Endpoint::Ip(address)))
             }
             Endpoint::Localhost { port } => {
                 let groups = self.localhost(port).map_err(|error| fail(self, port, error))?;
@@ -96,21 +103,32 @@ impl Binder {
                 for group in groups {
                     port = self.keep(group).port();
                 }
-                Ok(Endpoint::Localhost { port }.to_string())
+                Ok(self.url(&Endpoint::Localhost { port }))
             }
             Endpoint::Unix(ref path) => {
                 self.unix(path)?;
-                Ok(endpoint.to_string())
+                Ok(self.url(endpoint))
             }
         }
+    }
+
+    fn scheme(&self) -> &'static str {
+        if self.secured.is_some() { "https" } else { "http" }
+    }
+
+    /// What an endpoint of the address that is being bound is reached by.
+    fn url(&self, endpoint: &Endpoint) -> String {
+        endpoint.url(self.scheme())
     }
 
     /// All interfaces: one IPv6 socket that takes IPv4 too, or IPv4 alone where there is no IPv6.
     fn any(&mut self, port: u16) -> io::Result<Group> {
         match self.group((Ipv6Addr::UNSPECIFIED, port).into()) {
             Err(error) if !is_final(&error) => {
+                let scheme = self.scheme();
                 self.bound.warnings.push(format!(
-                    "Failed to bind to http://[::]:{port}: {error}. Listening on http://0.0.0.0:{port} instead."
+                    "Failed to bind to {scheme}://[::]:{port}: {error}. Listening on {scheme}://0.0.0.0:{port} \
+                     instead."
                 ));
                 self.group((Ipv4Addr::UNSPECIFIED, port).into())
             }
@@ -146,8 +164,9 @@ impl Binder {
 
     fn one_loopback(&mut self, group: Group, other: IpAddr, error: &io::Error) -> Group {
         let failed = SocketAddr::new(other, group.address.port());
+        let scheme = self.scheme();
         self.bound.warnings.push(format!(
-            "Failed to bind to http://{failed}: {error}. Listening on http://{} alone.",
+            "Failed to bind to {scheme}://{failed}: {error}. Listening on {scheme}://{} alone.",
             group.address
         ));
         group
@@ -177,9 +196,10 @@ impl Binder {
             Err(error) if is_out_of_descriptors(&error) => return Err(error),
             // The address is ours, so this kernel cannot share ports, or not after the fact.
             Err(error) => {
+                let scheme = self.scheme();
                 self.bound.warnings.push(format!(
-                    "Failed to open one listener per worker on http://{address}: {error}. All workers accept \
-                     from one."
+                    "Failed to open one listener per worker on {scheme}://{address}: {error}. All workers \
+                     accept from one."
                 ));
                 let shared = Arc::new(first);
                 vec![shared; workers]
@@ -195,7 +215,7 @@ impl Binder {
                 io::ErrorKind::AlreadyExists => StartError::NotASocket { path: path.to_owned() },
                 io::ErrorKind::NotFound => StartError::MissingDirectory { path: path.to_owned() },
                 _ if is_out_of_descriptors(&source) => too_few_descriptors(),
-                _ => StartError::Bind { url: Endpoint::Unix(path.to_owned()).to_string(), source },
+                _ => StartError::Bind { url: self.url(&Endpoint::Unix(path.to_owned())), source },
             })?;
         self.bound.files.0.push(file);
         let workers = self.bound.per_worker.len();
@@ -212,13 +232,13 @@ impl Binder {
 
     fn hand_out(&mut self, listeners: Vec<Arc<OwnedFd>>) {
         for (worker, fd) in self.bound.per_worker.iter_mut().zip(listeners) {
-            worker.push(Listener { fd });
+            worker.push(Listener { fd, secured: self.secured });
         }
     }
 
     /// The sentence for a TCP endpoint that could not be bound.
     fn failure(&self, endpoint: &Endpoint, port: u16, source: io::Error) -> StartError {
-        let url = endpoint.to_string();
+        let url = self.url(endpoint);
         match source.kind() {
             io::ErrorKind::AddrInUse => {
                 StartError::AddressInUse { url, port, holder: self.holder(endpoint, port) }
@@ -295,6 +315,15 @@ mod tests {
 
     const V4: Endpoint = Endpoint::Ip(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0));
 
+    fn bind(endpoints: &[Endpoint], workers: usize, backlog: u32) -> Result<Bound> {
+        let plain = |endpoint: &Endpoint| Address {
+            url: endpoint.to_string(),
+            endpoint: endpoint.clone(),
+            is_https: false,
+        };
+        super::bind(&endpoints.iter().map(plain).collect::<Vec<_>>(), workers, backlog)
+    }
+
     fn bind_one(endpoint: Endpoint) -> Result<Bound> {
         bind(&[endpoint], 1, 16)
     }
@@ -329,7 +358,7 @@ mod tests {
             warnings: Vec::new(),
             files: SocketFiles::default(),
         };
-        Binder { backlog: 1, bound }
+        Binder { backlog: 1, bound, secured: None }
     }
 
     #[test]

@@ -16,6 +16,8 @@ mod mount;
 mod options;
 mod placement;
 mod reactor;
+#[cfg(feature = "tls")]
+mod secure;
 mod server;
 mod settings;
 mod worker;

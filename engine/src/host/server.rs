@@ -8,18 +8,26 @@ use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
+#[cfg(feature = "tls")]
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::error::{Result, StartError};
 use super::listener::{self, Bound, SocketFiles};
 use super::options::Options;
 use super::placement::{self, Machine, Placement};
 use super::reactor::Reactor;
+#[cfg(feature = "tls")]
+use super::secure::{self, Secured};
+#[cfg(feature = "tls")]
+use super::worker::Contexts;
 use super::worker::{self, Control, Plan};
 use super::{address, banner, settings};
 use crate::app::Blueprint;
 use crate::sys::limits;
 use crate::sys::signal::{Signals, Wait};
 use crate::sys::wake::Waker;
+#[cfg(feature = "tls")]
+use crate::tls::watch::Watch;
 
 /// The fewest descriptors that a server can do anything with.
 const DESCRIPTORS_MIN: u64 = 64;
@@ -40,6 +48,11 @@ pub struct Server {
     _files: SocketFiles,
     /// What handlers may be inside of. It goes when the workers have ended.
     reactor: Reactor,
+    /// Looks for changed certificates.
+    #[cfg(feature = "tls")]
+    _watch: Option<Watch>,
+    #[cfg(feature = "tls")]
+    contexts: Arc<Contexts>,
 }
 
 struct RunningWorker {
@@ -61,9 +74,15 @@ impl Server {
         if available < DESCRIPTORS_MIN + 8 * count as u64 {
             return Err(StartError::TooFewDescriptors { available });
         }
-        let endpoints = address::parse_all(&options.urls)?;
-        let Bound { urls, addresses, per_worker, warnings, files } =
-            listener::bind(&endpoints, count, options.backlog)?;
+        let configured = address::parse_all(&options.urls)?;
+        #[cfg(feature = "tls")]
+        let (configured, Secured { contexts, watch, offload, warnings: told }) =
+            secure::prepare(configured, &options)?;
+        #[cfg(not(feature = "tls"))]
+        let (configured, told) = (or_default(configured), Vec::new());
+        let Bound { urls, addresses, per_worker, mut warnings, files } =
+            listener::bind(&configured, count, options.backlog)?;
+        warnings.extend(told);
         let control = Arc::new(Control::new());
         let system = |attempt: &str| {
             let attempt = attempt.to_owned();
@@ -85,6 +104,10 @@ impl Server {
             shutdown_timeout: options.shutdown_timeout,
             _files: files,
             reactor: Reactor::start(&options)?,
+            #[cfg(feature = "tls")]
+            _watch: watch,
+            #[cfg(feature = "tls")]
+            contexts: Arc::clone(&contexts),
         };
         for (index, listeners) in per_worker.into_iter().enumerate() {
             let waker = Waker::new().map_err(system("make an eventfd"))?;
@@ -94,10 +117,15 @@ impl Server {
                 listeners,
                 blueprint: blueprint.clone(),
                 count,
+                https_port: https_port(&server.urls),
                 control: Arc::clone(&server.control),
                 waker: waker.clone(),
                 gate: Arc::clone(&gate),
                 max_assembled,
+                #[cfg(feature = "tls")]
+                contexts: Arc::clone(&contexts),
+                #[cfg(feature = "tls")]
+                offload: offload.clone(),
             };
             let (ready, ended, placement) = (ready.clone(), server.ended.clone(), Arc::clone(&placement));
             let insists = options.cpus.is_some();
@@ -162,6 +190,14 @@ impl Server {
         &self.driver
     }
 
+    /// When the first of its certificates ends, as they are now; for metrics. None without https.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn certificates_end(&self) -> Option<SystemTime> {
+        let seconds = self.contexts.values().filter_map(|context| context.not_after()).min()?;
+        Some(UNIX_EPOCH + Duration::from_secs(u64::try_from(seconds).unwrap_or(0)))
+    }
+
     /// What is not as it was asked for, but no reason to stop, one sentence each: a capped backlog, an address
     /// that could only be listened on in part. [`App::run`](crate::App::run) prints these, a start does not.
     #[must_use]
@@ -214,6 +250,20 @@ impl fmt::Debug for Server {
         let mut shown = f.debug_struct("Server");
         shown.field("urls", &self.urls).field("driver", &self.driver).finish_non_exhaustive()
     }
+}
+
+/// The port of the only endpoint of https, if there is exactly one port of such.
+fn https_port(urls: &[String]) -> Option<u16> {
+    let ports = urls.iter().filter_map(|url| url.strip_prefix("https://")?.rsplit(':').next()?.parse().ok());
+    let mut ports: Vec<u16> = ports.collect();
+    ports.dedup();
+    if let [port] = ports[..] { Some(port) } else { None }
+}
+
+/// The addresses to listen on if none is configured.
+#[cfg(not(feature = "tls"))]
+fn or_default(configured: Vec<address::Address>) -> Vec<address::Address> {
+    if configured.is_empty() { vec![address::Address::default_http()] } else { configured }
 }
 
 /// The workers' drivers in one line: the one of all of them, or how many workers have which.

@@ -50,7 +50,7 @@ pub(super) const RECEIVE_BLOCKS: BlockConfig = BlockConfig {
     chunk_blocks: 128,
 };
 
-const SEND_BLOCKS: BlockConfig = BlockConfig {
+pub(super) const SEND_BLOCKS: BlockConfig = BlockConfig {
     block_bytes: SEND_BLOCK_BYTES,
     stride_bytes: SEND_STRIDE_BYTES,
     max_blocks: SEND_BLOCKS_MAX,
@@ -64,6 +64,8 @@ pub(super) struct Own {
     pub(super) bell: Waker,
     /// Bytes of memory that incomplete requests may take together.
     pub(super) max_assembled: usize,
+    /// What responses are written into.
+    pub(super) send_blocks: Blocks,
 }
 
 /// The gate of all workers of a server.
@@ -108,7 +110,7 @@ pub(super) fn settings(options: &Options, own: Own) -> Settings {
         log_rejections: options.log_rejections,
         shows_details: options.environment == "Development",
         server_field: options.server_header,
-        send_blocks: Blocks::new(SEND_BLOCKS),
+        send_blocks: own.send_blocks,
         // So that an id names one connection of all workers.
         first_id: (own.index as u64) << 48 | 1,
         max_connections: CONNECTIONS_MAX,

@@ -3,6 +3,8 @@
 //! Nothing in here is shared with another worker but the stage of the server's life, which is looked at only
 //! when somebody has rung the worker's bell.
 
+#[cfg(feature = "tls")]
+use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
@@ -15,7 +17,8 @@ use super::error::StartError;
 use super::listener::Listener;
 use super::options::{DriverChoice, Options};
 use super::settings::{
-    Own, RECEIVE_BLOCKS, RECEIVE_BLOCKS_MAX, RECEIVE_STRIDE_BYTES, SEND_STRIDE_BYTES, connections, settings,
+    Own, RECEIVE_BLOCKS, RECEIVE_BLOCKS_MAX, RECEIVE_STRIDE_BYTES, SEND_BLOCKS, SEND_STRIDE_BYTES,
+    connections, settings,
 };
 use crate::app::{AppService, Blueprint};
 use crate::conn::{CONNECTION_BYTES, Connections, Gate};
@@ -26,6 +29,14 @@ use crate::http::WorkerInfo;
 use crate::sys::Fd;
 use crate::sys::ring::{self, Rung};
 use crate::sys::wake::Waker;
+#[cfg(feature = "tls")]
+use crate::telemetry;
+#[cfg(feature = "tls")]
+use crate::tls::context::Context;
+#[cfg(feature = "tls")]
+use crate::tls::offload::{Offload, Returns};
+#[cfg(feature = "tls")]
+use crate::tls::stage::Stage as TlsStage;
 
 /// Accepting rests for so long when no descriptors are left, in milliseconds.
 const ACCEPT_REST_MILLIS: u64 = 100;
@@ -43,6 +54,10 @@ pub(super) enum Stage {
     Serving,
     Draining,
 }
+
+/// The TLS of a server's addresses, by their numbers among all that are configured.
+#[cfg(feature = "tls")]
+pub(super) type Contexts = BTreeMap<usize, Arc<Context>>;
 
 /// What all workers share.
 #[derive(Debug)]
@@ -79,11 +94,19 @@ pub(super) struct Plan {
     pub(super) blueprint: Blueprint,
     /// How many workers there are.
     pub(super) count: usize,
+    /// The port of the only endpoint of https.
+    pub(super) https_port: Option<u16>,
     pub(super) control: Arc<Control>,
     pub(super) waker: Waker,
     pub(super) gate: Arc<Gate>,
     /// Bytes of memory that incomplete requests may take together.
     pub(super) max_assembled: usize,
+    /// Of the addresses of https, by their numbers.
+    #[cfg(feature = "tls")]
+    pub(super) contexts: Arc<Contexts>,
+    /// Where handshakes are computed, if not by the workers.
+    #[cfg(feature = "tls")]
+    pub(super) offload: Option<Arc<Offload>>,
 }
 
 impl Plan {
@@ -132,16 +155,44 @@ impl Plan {
         }
     }
 
+    /// Serves on a driver, with TLS around it where a listener wants that.
     fn serve<D: Driver>(
         self,
         driver: D,
         told: String,
         ready: impl FnOnce(Result<String, StartError>),
     ) -> io::Result<()> {
-        let own =
-            Own { index: self.index, gate: self.gate, bell: self.waker, max_assembled: self.max_assembled };
+        #[cfg(feature = "tls")]
+        if self.listeners.iter().any(|listener| listener.secured.is_some()) {
+            let context = |listener: &Listener| self.contexts.get(&listener.secured?).map(Arc::clone);
+            let contexts = self.listeners.iter().map(context).collect();
+            let send_blocks = Blocks::new(SEND_BLOCKS);
+            let log = |told: &str| telemetry::connection_lost(told);
+            let mut stage = TlsStage::new(driver, contexts, send_blocks.clone(), Some(log));
+            if let Some(offload) = &self.offload {
+                stage = stage.with_offload(Arc::clone(offload), Returns::new(self.waker.clone()));
+            }
+            return self.serve_on(stage, send_blocks, told, ready);
+        }
+        self.serve_on(driver, Blocks::new(SEND_BLOCKS), told, ready)
+    }
+
+    fn serve_on<D: Driver>(
+        self,
+        driver: D,
+        send_blocks: Blocks,
+        told: String,
+        ready: impl FnOnce(Result<String, StartError>),
+    ) -> io::Result<()> {
+        let own = Own {
+            index: self.index,
+            gate: self.gate,
+            bell: self.waker,
+            max_assembled: self.max_assembled,
+            send_blocks,
+        };
         let settings = settings(&self.options, own);
-        let worker = WorkerInfo { index: self.index, count: self.count };
+        let worker = WorkerInfo { index: self.index, count: self.count, https_port: self.https_port };
         let connections = match connections(driver, self.blueprint, worker, settings) {
             Ok(connections) => connections,
             Err(error) => {
@@ -267,9 +318,7 @@ impl<D: Driver> Worker<D> {
                     self.drain();
                 }
             }
-            Event::Received { .. } | Event::Sent { .. } | Event::Ready { .. } => {
-                unreachable!("the event of a connection or a socket")
-            }
+            _ => unreachable!("the event of a connection or a socket"),
         }
     }
 
@@ -286,7 +335,7 @@ impl<D: Driver> Worker<D> {
         match result {
             // Too late: it finds nobody, as if the listener had been closed already.
             Ok(socket) if self.deadline.is_some() => self.connections.driver.close(socket),
-            Ok(socket) => self.connections.open(socket),
+            Ok(socket) => self.connections.open(socket, number as u32),
             Err(_) => {}
         }
         if more {

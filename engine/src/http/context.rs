@@ -23,6 +23,8 @@ pub struct WorkerInfo {
     pub index: usize,
     /// How many workers there are.
     pub count: usize,
+    /// The port of the server's only endpoint of https.
+    pub(crate) https_port: Option<u16>,
 }
 
 /// See the module's text.

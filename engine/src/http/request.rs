@@ -11,6 +11,8 @@ use super::params::PathParams;
 use super::{Context, Reply, Respond, WorkerInfo};
 use crate::conn::{ConnectionInfo, Shared, write_field_line};
 use crate::proto::{FieldError, RequestParts, Trailers};
+#[cfg(feature = "tls")]
+use crate::tls::TlsInfo;
 
 /// A request. Everything in it is borrowed from the block that it arrived in, and valid in the handler only.
 #[derive(Clone, Copy)]
@@ -275,6 +277,19 @@ impl<'a> Request<'a> {
     #[must_use]
     pub fn local_address(&self) -> Option<SocketAddr> {
         self.connection.local_address()
+    }
+
+    /// What TLS has agreed upon for the connection; `None` if it is one of plain HTTP.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn tls(&self) -> Option<&'a TlsInfo> {
+        self.connection.tls.as_deref()
+    }
+
+    /// Whether the request came over https.
+    #[must_use]
+    pub fn is_https(&self) -> bool {
+        self.connection.tls.is_some()
     }
 
     /// The worker that serves the connection.

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use peregrine_parser::{Field, Method, TargetForm, Version};
 
-pub(crate) use rejection::Rejection;
+pub(crate) use rejection::{Rejection, TLS_ALERT, TLS_HELLO};
 
 /// A request, head and body, as borrowed parts that know no protocol version's syntax.
 #[derive(Clone, Copy)]

@@ -33,11 +33,21 @@ pub(crate) enum Rejection {
     TooManyConnections,
     /// The peer's address has as many connections as it may have.
     TooManyConnectionsOfAddress,
+    /// A request without TLS on an endpoint of https.
+    PlainHttpOnTls,
+    /// A TLS handshake on an endpoint of http. It is answered with an alert.
+    TlsOnPlainHttp,
 }
+
+/// What tells a TLS client that it has come to the wrong port: the alert `handshake_failure`, fatal (RFC 8446 section 6).
+pub(crate) const TLS_ALERT: [u8; 7] = [21, 3, 3, 0, 2, 2, 40];
+
+/// How a client's first TLS record begins: a handshake, of any version (RFC 8446 section 5.1).
+pub(crate) const TLS_HELLO: [u8; 2] = [22, 3];
 
 impl Rejection {
     /// How many kinds are counted apart.
-    pub(crate) const KINDS: usize = 12;
+    pub(crate) const KINDS: usize = 14;
 
     /// The kind's number, for counting.
     pub(crate) fn kind(self) -> usize {
@@ -54,6 +64,8 @@ impl Rejection {
             Self::BodiesTooLarge => 9,
             Self::TooManyConnections => 10,
             Self::TooManyConnectionsOfAddress => 11,
+            Self::PlainHttpOnTls => 12,
+            Self::TlsOnPlainHttp => 13,
         }
     }
 
@@ -70,7 +82,12 @@ impl Rejection {
                 _ => 400,
             },
             Self::Trailer(HeadError::FieldsTooLarge | HeadError::TooManyFields) => 431,
-            Self::Chunk(_) | Self::Trailer(_) | Self::ForbiddenTrailer | Self::LengthRequired => 400,
+            Self::Chunk(_)
+            | Self::Trailer(_)
+            | Self::ForbiddenTrailer
+            | Self::LengthRequired
+            | Self::PlainHttpOnTls
+            | Self::TlsOnPlainHttp => 400,
             Self::BodyTooLarge => 413,
             Self::UnknownExpectation => 417,
             Self::HeadTimeout | Self::BodyTimeout => 408,
@@ -106,6 +123,8 @@ impl fmt::Display for Rejection {
             Self::HeadTimeout => f.write_str("the head took longer than request_headers_timeout"),
             Self::BodyTimeout => f.write_str("the body came more slowly than min_request_body_data_rate"),
             Self::BodiesTooLarge => f.write_str("max_buffered_bodies_size is used up"),
+            Self::PlainHttpOnTls => f.write_str("plain HTTP on an endpoint of https"),
+            Self::TlsOnPlainHttp => f.write_str("a TLS handshake on an endpoint of http"),
             Self::TooManyConnections => f.write_str("max_concurrent_connections are open"),
             Self::TooManyConnectionsOfAddress => f.write_str("max_connections_per_address are open"),
         }

@@ -3,15 +3,19 @@
 //! Owns what is secret and how it is loaded. It must not know HTTP, nor what a connection does with its bytes.
 
 mod certificate;
-#[cfg_attr(not(test), expect(dead_code, reason = "the stage that takes these comes next"))]
-mod context;
+pub(crate) mod context;
+#[doc(hidden)]
+pub mod development;
 mod files;
 #[cfg(test)]
 mod fixtures;
-#[doc(hidden)]
-pub mod development;
+mod handshake;
+mod hello;
+pub(crate) mod offload;
 mod options;
-#[cfg_attr(not(test), expect(dead_code, reason = "the stage that takes these comes next"))]
-mod watch;
+mod record;
+pub(crate) mod stage;
+pub(crate) mod watch;
 
+pub use crate::driver::secure::TlsInfo;
 pub use options::{Certificate, CertificateSource, ClientCertificates, TlsName, TlsOptions, TlsVersion};

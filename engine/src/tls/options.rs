@@ -196,10 +196,13 @@ pub enum ClientCertificates {
 
 /// A version of TLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 pub enum TlsVersion {
     /// TLS 1.2 (RFC 5246).
+    #[cfg_attr(feature = "cli", value(name = "1.2", help = "TLS 1.2"))]
     Tls12,
     /// TLS 1.3 (RFC 8446).
+    #[cfg_attr(feature = "cli", value(name = "1.3", help = "TLS 1.3"))]
     Tls13,
 }
 

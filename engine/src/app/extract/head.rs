@@ -4,6 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::FromRequest;
 use crate::http::{Error, Method, Request, Version};
+#[cfg(feature = "tls")]
+use crate::tls::TlsInfo;
 
 /// The path's parameters: one value for one parameter, a tuple for several in their order, a struct by their names.
 /// Values that do not fit are refused with 400.
@@ -104,6 +106,32 @@ impl Peer {
 impl FromRequest for Peer {
     fn from_request(request: &Request<'_>) -> Result<Self, Error> {
         request.peer_address().map(Self).ok_or_else(|| Error::refusal(500, "the peer has no address"))
+    }
+}
+
+/// What TLS has agreed upon for the request's connection: version, cipher suite, the name that was asked for, the client's
+/// certificate. A request over plain HTTP is refused with 500: take `Option<Tls>` where that may be.
+///
+/// ```
+/// use peregrine::prelude::*;
+///
+/// fn secured(tls: Option<Tls>) -> String {
+///     match tls {
+///         Some(Tls(tls)) => format!("{} with {}", tls.version, tls.cipher_suite),
+///         None => String::from("in clear"),
+///     }
+/// }
+/// # let mut app = App::new();
+/// # app.get("/secured", secured);
+/// ```
+#[cfg(feature = "tls")]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tls(pub TlsInfo);
+
+#[cfg(feature = "tls")]
+impl FromRequest for Tls {
+    fn from_request(request: &Request<'_>) -> Result<Self, Error> {
+        request.tls().cloned().map(Self).ok_or_else(|| Error::refusal(500, "the connection is not secured"))
     }
 }
 

@@ -17,6 +17,8 @@ use crate::http::{Error, Exchange, Needs, Request, RequestBody};
 pub use body::Form;
 #[cfg(feature = "cookies")]
 pub use cookies::Cookies;
+#[cfg(feature = "tls")]
+pub use head::Tls;
 pub use head::{FieldValue, Header, Peer};
 #[cfg(feature = "serde")]
 pub use head::{Path, Query};

@@ -4,6 +4,7 @@
 //! brings along (`builtin`). A route without middleware knows nothing of this. It must not know routes.
 
 mod builtin;
+mod https;
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -20,6 +21,7 @@ use crate::http::{Context as Worker, Error, Kept, Reply, Request, Respond, Respo
 use crate::proto::h1::ResponseWriter;
 
 pub use builtin::{Access, RequestId, access, catch_panic, request_id, timeout};
+pub use https::{Hsts, HttpsRedirection, hsts, https_redirection};
 
 /// A response on its way.
 type Replying<'a> = Placed<dyn Future<Output = Reply> + 'a>;

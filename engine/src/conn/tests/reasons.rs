@@ -1,6 +1,11 @@
 //! Every reason to refuse a request and every reason to end a connection: each happens, and is counted.
 
 use super::*;
+#[cfg(feature = "tls")]
+use crate::driver::secure::Breach;
+#[cfg(feature = "tls")]
+use crate::driver::{Event, Received};
+use crate::proto::TLS_ALERT;
 
 /// A settled answer to `bytes`: the harness that counted, and the peer.
 fn after(bytes: &[u8], change: impl FnOnce(&mut Settings)) -> (Harness, Peer) {
@@ -72,8 +77,58 @@ fn every_rejection_is_answered_with_its_status_and_counted() {
     let none = gate(GateLimits { connections: Some(0), ..GateLimits::default() });
     let (harness, peer) = after(&request("GET", "/a", ""), |settings| settings.gate = none);
     refused(&harness, &peer, Rejection::TooManyConnections);
+
+    // A TLS handshake is told so in its own words.
+    let (mut harness, peer) = after(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", |_| {});
+    assert_eq!(peer.received(), TLS_ALERT);
+    assert_eq!(harness.connections.counters().rejections[Rejection::TlsOnPlainHttp.kind()], 1);
+    peer.close();
+    harness.assert_nothing_left();
+
+    #[cfg(feature = "tls")]
+    {
+        let (mut harness, peer) = after(b"", |_| {});
+        breach(&mut harness, Breach::PlainHttp);
+        refused(&harness, &peer, Rejection::PlainHttpOnTls);
+    }
     // Sockets of the simulator have no address: the gate's own tests count by them.
-    assert_eq!(Rejection::TooManyConnectionsOfAddress.kind() + 1, Rejection::KINDS, "each kind is above");
+    assert_eq!(Rejection::TlsOnPlainHttp.kind() + 1, Rejection::KINDS, "each kind is above");
+}
+
+/// What a stage that secures connections would tell of the only one.
+#[cfg(feature = "tls")]
+fn breach(harness: &mut Harness, breach: Breach) {
+    let key = harness.connections.table.iter_keys().next().expect("one connection");
+    let outcome = Received::Broken(breach);
+    assert!(harness.connections.handle(Event::Received { key, outcome, more: true }).is_none());
+    harness.turns(5);
+}
+
+#[cfg(feature = "tls")]
+#[test]
+fn every_breach_ends_its_connection_in_order() {
+    for (told, reason) in [
+        (Breach::Handshake, EndReason::TlsHandshakeFailed),
+        (Breach::Timeout, EndReason::TlsHandshakeTimeout),
+        (Breach::Record, EndReason::TlsRecordInvalid),
+    ] {
+        let (mut harness, peer) = after(b"", |_| {});
+        breach(&mut harness, told);
+        assert!(peer.saw_eof() && peer.received().is_empty(), "{told:?}");
+        peer.close();
+        harness.assert_nothing_left();
+        assert_eq!(harness.ended(reason), 1, "{told:?}");
+        // While something is being sent there is no order to keep.
+        let (driver, world) = Sim::new(0, Faults::NONE);
+        let mut harness = Harness::with_settings(driver, world, |_| {});
+        let peer = harness.connect();
+        peer.set_window(Some(0));
+        peer.send(&request("GET", "/a", ""));
+        harness.turns(10);
+        breach(&mut harness, told);
+        harness.assert_nothing_left();
+        assert_eq!(harness.ended(reason), 1, "{told:?}");
+    }
 }
 
 /// How to come to an end.
@@ -206,7 +261,14 @@ fn every_end_has_its_reason() {
     }
     let told = SCENARIOS.map(|(reason, _)| reason as usize);
     // No memory is `no_block_to_answer_with_ends_the_connection`; addresses are on loopback.
-    let elsewhere = [EndReason::OutOfMemory as usize, EndReason::TooManyConnectionsOfAddress as usize];
+    // Those of TLS are `every_breach_ends_its_connection_in_order`.
+    let elsewhere = [
+        EndReason::OutOfMemory as usize,
+        EndReason::TooManyConnectionsOfAddress as usize,
+        EndReason::TlsHandshakeFailed as usize,
+        EndReason::TlsHandshakeTimeout as usize,
+        EndReason::TlsRecordInvalid as usize,
+    ];
     let missing =
         (0..EndReason::COUNT).filter(|reason| !told.contains(reason) && !elsewhere.contains(reason));
     assert_eq!(missing.count(), 0, "a reason has no scenario");

@@ -101,6 +101,8 @@ impl<D: Driver> Echo<D> {
                 self.go_on(key.index);
             }
             Event::Ready { .. } => panic!("nobody watches"),
+            #[cfg(feature = "tls")]
+            Event::Secured { .. } => panic!("no driver secures anything"),
             Event::Woken => {}
         }
     }
@@ -147,6 +149,8 @@ impl<D: Driver> Echo<D> {
             Received::Eof => connection.has_ended = true,
             Received::Stopped => assert!(connection.is_aborted),
             Received::Failed(_) => connection.abort(&mut self.driver),
+            #[cfg(feature = "tls")]
+            Received::Broken(_) => panic!("no driver secures anything"),
         }
         self.go_on(index);
     }

@@ -373,6 +373,8 @@ impl Sockets {
             Received::Eof => socket.end = Some(End::Eof),
             Received::Failed(error) => socket.end = Some(End::Failed(error)),
             Received::Stopped => {}
+            #[cfg(feature = "tls")]
+            Received::Broken(_) => {}
             Received::Starved => {
                 socket.flags |= flag::STARVED;
                 self.starved.push(key);

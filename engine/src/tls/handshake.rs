@@ -1,0 +1,295 @@
+//! One connection's handshake, by rustls: bytes in, bytes out, and in the end keys for the record layer.
+//!
+//! The only file that names rustls' connections, whose interface changes with its next version. It must not know
+//! sockets, nor when anything is sent.
+
+use std::sync::Arc;
+
+use rustls::kernel::KernelConnection;
+use rustls::server::{Acceptor, ServerConnectionData, UnbufferedServerConnection};
+use rustls::unbuffered::{ConnectionState, EncodeError, UnbufferedStatus};
+use rustls::{HandshakeKind, ProtocolVersion, ServerConfig};
+
+use super::context::Snapshot;
+use super::hello::{self, Asked};
+use super::record::{Alert, Records};
+use crate::driver::secure::TlsInfo;
+
+/// Flights of clients are a few thousand bytes at most, with certificates some tens of thousands.
+const INCOMING_MAX: usize = 128 * 1024;
+
+/// So many bytes of a name that nobody has are shown.
+const NAME_SHOWN: usize = 64;
+
+/// A handshake that is not over. `Send`, so that any thread may go on with it.
+pub(super) struct Handshake {
+    snapshot: Arc<Snapshot>,
+    /// None until it is known which name is asked for, if that makes a difference.
+    connection: Option<UnbufferedServerConnection>,
+    /// What has come and is not understood.
+    pub(super) incoming: Vec<u8>,
+    /// What is to be sent.
+    pub(super) outgoing: Vec<u8>,
+    /// Data that came right behind the handshake.
+    early: Vec<u8>,
+    is_closed: bool,
+    /// What the client asks for.
+    server_name: Option<String>,
+}
+
+/// Where a handshake is.
+pub(super) enum Step {
+    /// It needs more bytes.
+    More,
+    /// It is over, once what is outgoing is sent.
+    Done(Box<Agreed>),
+    /// It has failed; the alert is outgoing. For a log.
+    Failed(String),
+}
+
+/// What a handshake has come to.
+pub(super) struct Agreed {
+    pub(super) secrets: Secrets,
+    pub(super) info: TlsInfo,
+    /// Data that has come already.
+    pub(super) data: Vec<u8>,
+    /// Bytes of records that are not decrypted.
+    pub(super) rest: Vec<u8>,
+    /// The peer sends no more.
+    pub(super) is_closed: bool,
+}
+
+/// The keys in use, and what makes the next ones.
+pub(super) struct Secrets {
+    pub(super) records: Records,
+    next: KernelConnection<ServerConnectionData>,
+}
+
+impl Secrets {
+    /// Takes a new key for what is received (RFC 8446 section 4.6.3).
+    pub(super) fn renew_incoming(&mut self) -> Result<(), Alert> {
+        let secrets = self.next.update_rx_secret().map_err(|_| Alert::UnexpectedMessage)?;
+        self.records.renew_incoming(secrets).ok_or(Alert::InternalError)
+    }
+
+    /// Takes a new key for what is sent.
+    pub(super) fn renew_outgoing(&mut self) -> Result<(), Alert> {
+        let secrets = self.next.update_tx_secret().map_err(|_| Alert::InternalError)?;
+        self.records.renew_outgoing(secrets).ok_or(Alert::InternalError)
+    }
+}
+
+impl Handshake {
+    pub(super) fn new(snapshot: Arc<Snapshot>) -> Self {
+        Self {
+            snapshot,
+            connection: None,
+            incoming: Vec::new(),
+            outgoing: Vec::new(),
+            early: Vec::new(),
+            is_closed: false,
+            server_name: None,
+        }
+    }
+
+    /// Whether nothing has come yet.
+    pub(super) fn is_new(&self) -> bool {
+        self.connection.is_none() && self.incoming.is_empty()
+    }
+
+    /// Takes what has come.
+    pub(super) fn push(&mut self, bytes: &[u8]) {
+        self.incoming.extend_from_slice(bytes);
+    }
+
+    /// Goes on with what is there.
+    pub(super) fn advance(&mut self) -> Step {
+        if self.connection.is_none() {
+            match self.choose() {
+                Ok(Some(config)) => match UnbufferedServerConnection::new(config) {
+                    Ok(connection) => self.connection = Some(connection),
+                    Err(error) => return self.fail(Alert::InternalError, error.to_string()),
+                },
+                Ok(None) if self.incoming.len() > INCOMING_MAX => {
+                    return self.fail(Alert::DecodeError, String::from("a hello without end"));
+                }
+                Ok(None) => return Step::More,
+                Err(step) => return step,
+            }
+        }
+        let Some(connection) = &mut self.connection else { return Step::More };
+        loop {
+            let UnbufferedStatus { mut discard, state, .. } =
+                connection.process_tls_records(&mut self.incoming);
+            let mut is_over = false;
+            match state {
+                Ok(ConnectionState::EncodeTlsData(mut data)) => encode(&mut data, &mut self.outgoing),
+                Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
+                Ok(ConnectionState::ReadTraffic(mut traffic)) => {
+                    while let Some(record) = traffic.next_record() {
+                        let Ok(record) = record else { break };
+                        self.early.extend_from_slice(record.payload);
+                        discard += record.discard;
+                    }
+                }
+                Ok(ConnectionState::PeerClosed) => self.is_closed = true,
+                Ok(ConnectionState::WriteTraffic(_)) => is_over = true,
+                Ok(ConnectionState::BlockedHandshake) => {
+                    self.incoming.drain(..discard);
+                    if self.incoming.len() > INCOMING_MAX {
+                        return self.fail(Alert::DecodeError, String::from("a flight without end"));
+                    }
+                    return Step::More;
+                }
+                // Early data is never offered, and nothing is closed before it has begun.
+                Ok(_) => return self.fail(Alert::UnexpectedMessage, String::from("closed in the handshake")),
+                Err(error) => {
+                    let told = error.to_string();
+                    self.drain_alert();
+                    return Step::Failed(told);
+                }
+            }
+            self.incoming.drain(..discard);
+            if is_over {
+                return self.finish();
+            }
+        }
+    }
+
+    /// What serves the name that the client asks for; `None` as long as it has not said.
+    fn choose(&mut self) -> Result<Option<Arc<ServerConfig>>, Step> {
+        match hello::asked(&self.incoming) {
+            Asked::Unknown => return Ok(None),
+            Asked::For(name) => self.server_name = name.map(str::to_owned),
+            Asked::Unclear => match ask_rustls(&self.incoming) {
+                Asking::More => return Ok(None),
+                Asking::For(name) => self.server_name = name,
+                Asking::Failed(told, alert) => {
+                    self.outgoing.extend_from_slice(&alert);
+                    return Err(Step::Failed(told));
+                }
+            },
+        }
+        let name = self.server_name.as_deref();
+        let config = self.snapshot.is_single().map(Arc::clone).or_else(|| self.snapshot.config(name));
+        match (config, name) {
+            (Some(config), _) => Ok(Some(config)),
+            (None, Some(name)) => {
+                let told = format!("no certificate for {:?}", name.get(..NAME_SHOWN).unwrap_or(name));
+                Err(self.fail(Alert::UnrecognizedName, told))
+            }
+            (None, None) => {
+                let told = String::from("it asks for no name, and there is no default certificate");
+                Err(self.fail(Alert::UnrecognizedName, told))
+            }
+        }
+    }
+
+    /// Ends with an alert that is not encrypted: no key is agreed upon.
+    fn fail(&mut self, alert: Alert, told: String) -> Step {
+        self.outgoing.extend_from_slice(&plain_alert(alert));
+        Step::Failed(told)
+    }
+
+    /// Brings the alert out that rustls has queued with its error.
+    fn drain_alert(&mut self) {
+        let Some(connection) = &mut self.connection else { return };
+        loop {
+            let UnbufferedStatus { state, .. } = connection.process_tls_records(&mut []);
+            match state {
+                Ok(ConnectionState::EncodeTlsData(mut data)) => encode(&mut data, &mut self.outgoing),
+                Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
+                _ => return,
+            }
+        }
+    }
+
+    fn finish(&mut self) -> Step {
+        let Some(connection) = self.connection.take() else {
+            return self.fail(Alert::InternalError, String::from("no connection"));
+        };
+        let is_tls13 = connection.protocol_version() == Some(ProtocolVersion::TLSv1_3);
+        let version = if is_tls13 { "TLS 1.3" } else { "TLS 1.2" };
+        let suite = connection.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str());
+        let mut info = TlsInfo::new(version, suite.unwrap_or("?"));
+        info.key_exchange =
+            connection.negotiated_key_exchange_group().and_then(|group| group.name().as_str());
+        info.server_name = self.server_name.take();
+        info.alpn = connection.alpn_protocol().map(|name| String::from_utf8_lossy(name).into_owned());
+        info.is_resumed = connection.handshake_kind() == Some(HandshakeKind::Resumed);
+        let certificates = connection.peer_certificates().unwrap_or_default();
+        info.client_certificates = certificates.iter().map(|certificate| certificate.to_vec()).collect();
+        let (secrets, next) = match connection.dangerous_into_kernel_connection() {
+            Ok(both) => both,
+            Err(error) => return self.fail(Alert::InternalError, error.to_string()),
+        };
+        let Some(records) = Records::new(is_tls13, secrets.rx, secrets.tx) else {
+            return self.fail(Alert::InternalError, String::from("a cipher that the engine does not have"));
+        };
+        Step::Done(Box::new(Agreed {
+            secrets: Secrets { records, next },
+            info,
+            data: std::mem::take(&mut self.early),
+            rest: std::mem::take(&mut self.incoming),
+            is_closed: self.is_closed,
+        }))
+    }
+}
+
+/// See [`ask_rustls`].
+enum Asking {
+    More,
+    For(Option<String>),
+    Failed(String, Vec<u8>),
+}
+
+/// Has rustls read a hello that is in several records, or broken.
+fn ask_rustls(incoming: &[u8]) -> Asking {
+    let mut acceptor = Acceptor::default();
+    let mut unread = incoming;
+    while !unread.is_empty() {
+        if let Err(error) = acceptor.read_tls(&mut unread) {
+            return Asking::Failed(error.to_string(), plain_alert(Alert::DecodeError).to_vec());
+        }
+        match acceptor.accept() {
+            Ok(None) => {}
+            Ok(Some(accepted)) => {
+                return Asking::For(accepted.client_hello().server_name().map(str::to_owned));
+            }
+            Err((error, mut alert)) => {
+                let mut bytes = Vec::new();
+                // A `Vec` takes all that is written.
+                let _ = alert.write_all(&mut bytes);
+                return Asking::Failed(error.to_string(), bytes);
+            }
+        }
+    }
+    Asking::More
+}
+
+/// Appends what rustls has to send.
+fn encode(data: &mut rustls::unbuffered::EncodeTlsData<'_, ServerConnectionData>, outgoing: &mut Vec<u8>) {
+    let start = outgoing.len();
+    let mut room = 4096;
+    loop {
+        outgoing.resize(start + room, 0);
+        match data.encode(&mut outgoing[start..]) {
+            Ok(len) => return outgoing.truncate(start + len),
+            Err(EncodeError::InsufficientSize(needed)) if needed.required_size > room => {
+                room = needed.required_size;
+            }
+            Err(_) => return outgoing.truncate(start),
+        }
+    }
+}
+
+/// A fatal alert for a peer with which no keys are agreed upon.
+pub(crate) fn plain_alert(alert: Alert) -> [u8; 7] {
+    [21, 3, 3, 0, 2, 2, alert as u8]
+}
+
+const _: fn() = || {
+    fn is_send<T: Send>() {}
+    is_send::<Handshake>();
+    is_send::<Agreed>();
+};

@@ -1,0 +1,690 @@
+//! The stage between a driver and its connections: a driver itself, on which what is received is plaintext and what is
+//! sent is encrypted.
+//!
+//! Owns the sessions of the connections that listeners of https have accepted, their handshakes and what is still to be
+//! said to their peers. Connections know nothing of it but what [`Event::Secured`] and [`Received::Broken`] tell, and
+//! those of other listeners pass through. It must not know HTTP, beyond what its first byte looks like.
+
+mod opening;
+mod sending;
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use peregrine_pool::{BlockConfig, Blocks, Key, Lease};
+
+use super::context::Context;
+use super::handshake::{Handshake, Secrets, Step};
+use super::offload::{Done, Offload, Returns};
+use super::record::{OVERHEAD_MAX, PLAIN_MAX, RECORD_MAX};
+use crate::driver::secure::Breach;
+use crate::driver::{Driver, Errno, Event, Fd, Interest, Now, Received, SendBuffer};
+
+/// So many flights of handshakes are computed in one turn; the others wait, and the open connections do not. One takes
+/// some tenths of a millisecond at most.
+const FLIGHTS_PER_TURN: u32 = 8;
+
+/// How long what is last said to a peer may take before the socket is closed without it, in milliseconds.
+const LEAVE_MILLIS: u64 = 2000;
+
+/// Records that are put together from several receives lie in blocks of their own. They stay as long as a part of a
+/// record is missing, or as what they hold is unread.
+const WHOLE_BLOCKS: BlockConfig = BlockConfig {
+    block_bytes: RECORD_MAX,
+    stride_bytes: (RECORD_MAX + 64).next_multiple_of(64),
+    max_blocks: 64 * 1024,
+    chunk_blocks: 16,
+};
+
+/// Sends that do not fit into a block of the worker's take one of these: four whole records.
+const LARGE_BLOCKS: BlockConfig = BlockConfig {
+    block_bytes: 4 * (PLAIN_MAX + OVERHEAD_MAX),
+    stride_bytes: (4 * (PLAIN_MAX + OVERHEAD_MAX) + 64).next_multiple_of(64),
+    max_blocks: 4096,
+    chunk_blocks: 4,
+};
+
+/// So many blocks of each kind stay in memory when a peak is over.
+const BLOCKS_KEPT: u32 = 16;
+
+/// What has happened, for metrics.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct TlsCounters {
+    /// Handshakes with certificates.
+    pub(crate) full: u64,
+    /// Handshakes that have resumed a session.
+    pub(crate) resumed: u64,
+    /// Handshakes that have failed or taken too long, plain HTTP included.
+    pub(crate) failed: u64,
+    /// Connections ended by a broken record.
+    pub(crate) broken: u64,
+}
+
+/// How an outside receive was asked for, to ask for it again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    Normal,
+    Bulk,
+    One,
+}
+
+enum State {
+    Shaking(Box<Handshake>),
+    /// The handshake is on another thread; this has come in the meantime.
+    Away(Vec<u8>),
+    Open(Box<Secrets>),
+    /// The peer does without; what is sent to it is not encrypted.
+    Plain,
+    /// Nothing more is understood.
+    Broken,
+}
+
+/// What the driver is sending.
+enum Flight {
+    /// The stage's own bytes.
+    Own,
+    /// The first `taken` bytes of the connection's `plain`, encrypted.
+    Sealed { plain: SendBuffer, taken: u32 },
+    /// The connection's bytes as they are.
+    Through,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shut {
+    No,
+    Wanted,
+    Done,
+}
+
+/// One secured connection.
+struct Session {
+    key: Key,
+    socket: Fd,
+    state: State,
+    mode: Mode,
+    shut: Shut,
+    /// The connection has a receive open; the driver has one.
+    is_receiving: bool,
+    is_receiving_inside: bool,
+    /// The connection wants its receive to end.
+    is_stopping: bool,
+    is_aborted: bool,
+    /// Waits for its turn to shake hands.
+    is_queued: bool,
+    /// The peer has said that it sends no more.
+    is_peer_closed: bool,
+    /// We have said so.
+    has_said_goodbye: bool,
+    /// Records without data since the last one with any.
+    idle_records: u8,
+    /// A record that has not come whole, and how much of it has.
+    partial: Option<(Lease, usize)>,
+    flight: Option<Flight>,
+    /// Bytes of the stage's own that are to be sent, before all else.
+    own: Vec<u8>,
+    /// What the connection wants to be sent and has to wait.
+    held: Option<SendBuffer>,
+    /// When a session that is leaving is cut off.
+    leave_by: u64,
+}
+
+/// A driver with TLS.
+pub(crate) struct Stage<D> {
+    driver: D,
+    /// By listener; none for those without TLS.
+    contexts: Vec<Option<Arc<Context>>>,
+    /// By the key's index.
+    sessions: Vec<Option<Box<Session>>>,
+    /// The keys of sessions by their sockets' numbers.
+    by_socket: Vec<Option<Key>>,
+    /// Sessions whose connections are gone, and that still have something to say.
+    leaving: Vec<Box<Session>>,
+    /// What is told before what the driver tells next.
+    ready: VecDeque<Event>,
+    /// Who waits for a turn to shake hands, the longest first.
+    backlog: VecDeque<Key>,
+    flights_left: u32,
+    /// By listener: until when each handshake must be over, the earliest first.
+    deadlines: Vec<VecDeque<(u64, Key)>>,
+    /// The worker's blocks for sends.
+    small: Blocks,
+    large: Blocks,
+    whole: Blocks,
+    counters: TlsCounters,
+    /// Where handshakes are computed, and come back, if that is not here.
+    offload: Option<(Arc<Offload>, Arc<Returns>)>,
+    /// Where each failure is told, if that is wanted.
+    log: Option<fn(&str)>,
+}
+
+impl<D: Driver> Stage<D> {
+    /// A stage on `driver`. `contexts` are those of its listeners, by number; `small` the blocks that the worker's
+    /// responses are written into.
+    pub(crate) fn new(
+        driver: D,
+        contexts: Vec<Option<Arc<Context>>>,
+        small: Blocks,
+        log: Option<fn(&str)>,
+    ) -> Self {
+        let deadlines = contexts.iter().map(|_| VecDeque::new()).collect();
+        Self {
+            driver,
+            contexts,
+            sessions: Vec::new(),
+            by_socket: Vec::new(),
+            leaving: Vec::new(),
+            ready: VecDeque::new(),
+            backlog: VecDeque::new(),
+            flights_left: FLIGHTS_PER_TURN,
+            deadlines,
+            small,
+            large: Blocks::new(LARGE_BLOCKS),
+            whole: Blocks::new(WHOLE_BLOCKS),
+            counters: TlsCounters::default(),
+            offload: None,
+            log,
+        }
+    }
+
+    /// The same with handshakes on other threads. They come back by `returns`.
+    pub(crate) fn with_offload(mut self, offload: Arc<Offload>, returns: Arc<Returns>) -> Self {
+        self.offload = Some((offload, returns));
+        self
+    }
+
+    #[cfg(test)]
+    pub(crate) fn counters(&self) -> &TlsCounters {
+        &self.counters
+    }
+
+    #[inline]
+    fn has(&self, key: Key) -> bool {
+        let session = self.sessions.get(key.index() as usize);
+        matches!(session, Some(Some(session)) if session.key == key)
+    }
+
+    /// Lets `work` have a session while it has the stage.
+    #[inline]
+    fn with(&mut self, key: Key, work: impl FnOnce(&mut Self, &mut Session)) {
+        let index = key.index() as usize;
+        let Some(mut session) = self.sessions.get_mut(index).and_then(Option::take) else { return };
+        work(self, &mut session);
+        self.sessions[index] = Some(session);
+    }
+
+    fn key_of(&self, socket: Fd) -> Option<Key> {
+        self.by_socket.get(usize::try_from(socket.0).ok()?).copied().flatten()
+    }
+
+    /// Tells the connection of something received; whether more comes is for [`settle`](Self::settle).
+    fn tell(&mut self, session: &Session, outcome: Received) {
+        self.ready.push_back(Event::Received { key: session.key, outcome, more: true });
+    }
+
+    /// The driver's receive has ended: so has the connection's, with the last of what was told since `first`, or
+    /// nobody is told and it is started anew.
+    fn settle(&mut self, session: &mut Session, first: usize) {
+        if session.is_receiving_inside || !session.is_receiving {
+            return;
+        }
+        if self.ready.len() > first
+            && let Some(Event::Received { key, more, .. }) = self.ready.back_mut()
+            && *key == session.key
+        {
+            *more = false;
+        } else if session.is_peer_closed {
+            self.ready.push_back(Event::Received { key: session.key, outcome: Received::Eof, more: false });
+        } else if session.is_stopping || session.is_aborted {
+            let outcome = Received::Stopped;
+            self.ready.push_back(Event::Received { key: session.key, outcome, more: false });
+        } else {
+            return self.receive_inside(session);
+        }
+        session.is_receiving = false;
+        session.is_stopping = false;
+    }
+
+    fn receive_inside(&mut self, session: &mut Session) {
+        let (socket, key) = (session.socket, session.key);
+        match session.mode {
+            Mode::Normal => self.driver.receive(socket, key),
+            Mode::Bulk => self.driver.receive_bulk(socket, key),
+            Mode::One => self.driver.receive_one(socket, key),
+        }
+        session.is_receiving_inside = true;
+    }
+
+    fn start_receiving(&mut self, socket: Fd, key: Key, mode: Mode) {
+        if !self.has(key) {
+            return match mode {
+                Mode::Normal => self.driver.receive(socket, key),
+                Mode::Bulk => self.driver.receive_bulk(socket, key),
+                Mode::One => self.driver.receive_one(socket, key),
+            };
+        }
+        self.with(key, |stage, session| {
+            session.mode = mode;
+            session.is_receiving = true;
+            if session.is_peer_closed {
+                stage.settle(session, stage.ready.len());
+            } else {
+                stage.receive_inside(session);
+            }
+        });
+    }
+
+    fn received(&mut self, key: Key, outcome: Received, more: bool) {
+        self.with(key, |stage, session| {
+            session.is_receiving_inside = more;
+            let first = stage.ready.len();
+            match outcome {
+                Received::Data { lease, len } => stage.take(session, lease, len as usize),
+                Received::Eof if session.is_peer_closed => {}
+                Received::Eof => {
+                    session.is_peer_closed = true;
+                    stage.tell(session, Received::Eof);
+                }
+                // The end that close_notify has asked for.
+                Received::Stopped if session.is_peer_closed => {}
+                other => stage.tell(session, other),
+            }
+            stage.settle(session, first);
+        });
+    }
+
+    /// Takes what has come for a session.
+    #[inline]
+    fn take(&mut self, session: &mut Session, lease: Lease, len: usize) {
+        match &mut session.state {
+            _ if session.is_peer_closed => {}
+            State::Open(_) => self.open(session, lease, len),
+            State::Shaking(handshake) => {
+                // No record begins with a letter, and every request does.
+                if handshake.is_new() && lease.first().is_some_and(u8::is_ascii_alphabetic) {
+                    return self.turn_away(session);
+                }
+                handshake.push(&lease[..len]);
+                drop(lease);
+                if self.offload.is_some() {
+                    self.send_away(session);
+                } else if self.flights_left > 0 {
+                    self.flights_left -= 1;
+                    self.shake(session);
+                } else if !session.is_queued {
+                    session.is_queued = true;
+                    self.backlog.push_back(session.key);
+                }
+            }
+            State::Away(bytes) => bytes.extend_from_slice(&lease[..len]),
+            State::Plain => self.tell(session, Received::Data { lease, len: len as u32 }),
+            State::Broken => {}
+        }
+    }
+
+    #[cold]
+    fn turn_away(&mut self, session: &mut Session) {
+        session.state = State::Plain;
+        self.counters.failed += 1;
+        self.note(Breach::PlainHttp, "");
+        self.tell(session, Received::Broken(Breach::PlainHttp));
+    }
+
+    fn note(&self, breach: Breach, detail: &str) {
+        if let Some(log) = self.log {
+            let colon = if detail.is_empty() { "" } else { ": " };
+            log(&format!("{breach}{colon}{detail}"));
+        }
+    }
+
+    /// Goes on with a handshake.
+    fn shake(&mut self, session: &mut Session) {
+        let State::Shaking(handshake) = &mut session.state else { return };
+        let step = handshake.advance();
+        self.take_step(session, step);
+    }
+
+    /// Has another thread go on with a handshake.
+    fn send_away(&mut self, session: &mut Session) {
+        let Some((offload, returns)) = &self.offload else { return };
+        match std::mem::replace(&mut session.state, State::Away(Vec::new())) {
+            State::Shaking(handshake) => offload.push(session.key, handshake, Arc::clone(returns)),
+            state => session.state = state,
+        }
+    }
+
+    /// Takes back what other threads have gone on with.
+    #[cold]
+    fn welcome(&mut self) {
+        let Some((_, returns)) = &self.offload else { return };
+        for Done { key, mut handshake, step } in returns.take() {
+            if !self.has(key) {
+                continue;
+            }
+            self.with(key, |stage, session| {
+                let State::Away(bytes) = &mut session.state else { return };
+                let bytes = std::mem::take(bytes);
+                handshake.push(&bytes);
+                let is_waiting = matches!(step, Step::More) && !bytes.is_empty();
+                session.state = State::Shaking(handshake);
+                let first = stage.ready.len();
+                match step {
+                    // What has come behind the handshake belongs to its end.
+                    Step::Done(mut agreed) => {
+                        agreed.rest.extend_from_slice(&bytes);
+                        stage.take_step(session, Step::Done(agreed));
+                    }
+                    step => stage.take_step(session, step),
+                }
+                if is_waiting {
+                    stage.send_away(session);
+                }
+                stage.settle(session, first);
+            });
+        }
+    }
+
+    /// Takes what a handshake has come to, or where it is.
+    fn take_step(&mut self, session: &mut Session, step: Step) {
+        let State::Shaking(handshake) = &mut session.state else { return };
+        session.own.append(&mut handshake.outgoing);
+        match step {
+            Step::More => {}
+            Step::Done(agreed) => {
+                let agreed = *agreed;
+                if agreed.info.is_resumed {
+                    self.counters.resumed += 1;
+                } else {
+                    self.counters.full += 1;
+                }
+                session.state = State::Open(Box::new(agreed.secrets));
+                self.ready.push_back(Event::Secured { key: session.key, info: Rc::new(agreed.info) });
+                self.open_early(session, &agreed.data, &agreed.rest);
+                if agreed.is_closed {
+                    self.hear_goodbye(session);
+                }
+            }
+            Step::Failed(told) => {
+                session.state = State::Broken;
+                self.counters.failed += 1;
+                self.note(Breach::Handshake, &told);
+                self.tell(session, Received::Broken(Breach::Handshake));
+            }
+        }
+        self.flush(session);
+    }
+
+    /// Shakes the hands of those that have waited longest.
+    fn work_off(&mut self) {
+        while self.flights_left > 0
+            && let Some(key) = self.backlog.pop_front()
+        {
+            if !self.has(key) {
+                continue;
+            }
+            self.flights_left -= 1;
+            self.with(key, |stage, session| {
+                session.is_queued = false;
+                let first = stage.ready.len();
+                stage.shake(session);
+                stage.settle(session, first);
+            });
+        }
+    }
+
+    /// Whether the handshake of `key` is not over.
+    fn is_shaking(&self, key: Key) -> bool {
+        self.has(key)
+            && self.sessions[key.index() as usize]
+                .as_ref()
+                .is_some_and(|session| matches!(session.state, State::Shaking(_) | State::Away(_)))
+    }
+
+    /// When the next handshake must be over, or the next leaving session is cut off.
+    fn next_deadline(&mut self) -> Option<u64> {
+        let mut next = self.leaving.iter().map(|session| session.leave_by).min();
+        for listener in 0..self.deadlines.len() {
+            while let Some(&(deadline, key)) = self.deadlines[listener].front() {
+                if self.is_shaking(key) {
+                    next = Some(next.map_or(deadline, |next| next.min(deadline)));
+                    break;
+                }
+                self.deadlines[listener].pop_front();
+            }
+        }
+        next
+    }
+
+    fn end_overdue(&mut self) {
+        let now = self.driver.now().millis;
+        for listener in 0..self.deadlines.len() {
+            while let Some(&(deadline, key)) = self.deadlines[listener].front() {
+                if deadline > now {
+                    break;
+                }
+                self.deadlines[listener].pop_front();
+                if !self.is_shaking(key) {
+                    continue;
+                }
+                self.with(key, |stage, session| {
+                    session.state = State::Broken;
+                    stage.counters.failed += 1;
+                    stage.note(Breach::Timeout, "");
+                    let first = stage.ready.len();
+                    stage.tell(session, Received::Broken(Breach::Timeout));
+                    stage.settle(session, first);
+                });
+            }
+        }
+        for session in &mut self.leaving {
+            if session.leave_by <= now && !session.is_aborted {
+                session.is_aborted = true;
+                self.driver.abort(session.socket);
+            }
+        }
+    }
+}
+
+impl<D: Driver> Driver for Stage<D> {
+    fn accept(&mut self, socket: Fd, listener: u32) {
+        self.driver.accept(socket, listener);
+    }
+
+    fn stop_accepting(&mut self, socket: Fd, listener: u32) {
+        self.driver.stop_accepting(socket, listener);
+    }
+
+    fn opened(&mut self, socket: Fd, key: Key, listener: u32) {
+        let Some(Some(context)) = self.contexts.get(listener as usize) else { return };
+        let (index, number) = (key.index() as usize, usize::try_from(socket.0).unwrap_or(0));
+        if self.sessions.len() <= index {
+            self.sessions.resize_with(index + 1, || None);
+        }
+        if self.by_socket.len() <= number {
+            self.by_socket.resize(number + 1, None);
+        }
+        if let Some(timeout) = context.handshake_timeout() {
+            let millis = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
+            let deadline = self.driver.now().millis.saturating_add(millis);
+            self.deadlines[listener as usize].push_back((deadline, key));
+        }
+        let session = Session {
+            key,
+            socket,
+            state: State::Shaking(Box::new(Handshake::new(context.snapshot()))),
+            mode: Mode::Normal,
+            shut: Shut::No,
+            is_receiving: false,
+            is_receiving_inside: false,
+            is_stopping: false,
+            is_aborted: false,
+            is_queued: false,
+            is_peer_closed: false,
+            has_said_goodbye: false,
+            idle_records: 0,
+            partial: None,
+            flight: None,
+            own: Vec::new(),
+            held: None,
+            leave_by: 0,
+        };
+        self.sessions[index] = Some(Box::new(session));
+        self.by_socket[number] = Some(key);
+    }
+
+    fn receive(&mut self, socket: Fd, key: Key) {
+        self.start_receiving(socket, key, Mode::Normal);
+    }
+
+    fn receive_bulk(&mut self, socket: Fd, key: Key) {
+        self.start_receiving(socket, key, Mode::Bulk);
+    }
+
+    fn receive_one(&mut self, socket: Fd, key: Key) {
+        self.start_receiving(socket, key, Mode::One);
+    }
+
+    fn has_bulk(&self) -> bool {
+        self.driver.has_bulk()
+    }
+
+    fn stop_receiving(&mut self, socket: Fd, key: Key) {
+        if !self.has(key) {
+            return self.driver.stop_receiving(socket, key);
+        }
+        self.with(key, |stage, session| {
+            if session.is_receiving {
+                session.is_stopping = true;
+                if session.is_receiving_inside {
+                    stage.driver.stop_receiving(socket, key);
+                } else {
+                    stage.settle(session, stage.ready.len());
+                }
+            }
+        });
+    }
+
+    #[inline]
+    fn send(&mut self, socket: Fd, key: Key, buffer: SendBuffer) {
+        if !self.has(key) {
+            return self.driver.send(socket, key, buffer);
+        }
+        self.with(key, |stage, session| stage.send_for(session, buffer));
+    }
+
+    fn watch(&mut self, socket: Fd, key: Key, interest: Interest) {
+        self.driver.watch(socket, key, interest);
+    }
+
+    fn unwatch(&mut self, socket: Fd, key: Key, interest: Interest) {
+        self.driver.unwatch(socket, key, interest);
+    }
+
+    fn shutdown_write(&mut self, socket: Fd) {
+        let Some(key) = self.key_of(socket) else { return self.driver.shutdown_write(socket) };
+        self.with(key, |stage, session| {
+            if session.shut == Shut::No {
+                session.shut = Shut::Wanted;
+                stage.flush(session);
+            }
+        });
+    }
+
+    fn abort(&mut self, socket: Fd) {
+        self.driver.abort(socket);
+        let Some(key) = self.key_of(socket) else { return };
+        self.with(key, |stage, session| {
+            session.is_aborted = true;
+            session.own = Vec::new();
+            if let Some(buffer) = session.held.take() {
+                let result = Err(Errno(libc::ECANCELED));
+                stage.ready.push_back(Event::Sent { key, buffer, result });
+            }
+            stage.settle(session, stage.ready.len());
+        });
+    }
+
+    fn close(&mut self, socket: Fd) {
+        let Some(key) = self.key_of(socket) else { return self.driver.close(socket) };
+        let Some(mut session) = self.sessions.get_mut(key.index() as usize).and_then(Option::take) else {
+            return;
+        };
+        if session.flight.is_none() && (session.own.is_empty() || session.is_aborted) {
+            return self.release(socket);
+        }
+        session.leave_by = self.driver.now().millis + LEAVE_MILLIS;
+        session.partial = None;
+        self.by_socket[usize::try_from(socket.0).unwrap_or(0)] = None;
+        self.leaving.push(session);
+    }
+
+    fn abandon(&mut self, socket: Fd) {
+        if let Some(key) = self.key_of(socket) {
+            self.sessions[key.index() as usize] = None;
+            self.by_socket[usize::try_from(socket.0).unwrap_or(0)] = None;
+        }
+        self.driver.abandon(socket);
+    }
+
+    fn turn(&mut self, until: Option<u64>) -> io::Result<()> {
+        let is_busy = !self.backlog.is_empty() || !self.ready.is_empty();
+        let until = if is_busy { Some(0) } else { [until, self.next_deadline()].into_iter().flatten().min() };
+        self.driver.turn(until)?;
+        self.flights_left = FLIGHTS_PER_TURN;
+        self.work_off();
+        self.end_overdue();
+        Ok(())
+    }
+
+    #[inline]
+    fn next(&mut self) -> Option<Event> {
+        loop {
+            if let Some(event) = self.ready.pop_front() {
+                return Some(event);
+            }
+            match self.driver.next()? {
+                Event::Received { key, outcome, more } if self.has(key) => self.received(key, outcome, more),
+                Event::Sent { key, buffer, result } if self.has(key) => {
+                    self.with(key, |stage, session| stage.sent(session, buffer, result));
+                }
+                Event::Sent { key, buffer, result } if self.is_leaving(key) => {
+                    self.sent_last(key, buffer, result);
+                }
+                Event::Woken => {
+                    self.welcome();
+                    return Some(Event::Woken);
+                }
+                event => return Some(event),
+            }
+        }
+    }
+
+    fn now(&self) -> Now {
+        self.driver.now()
+    }
+
+    fn has_receive_blocks(&self) -> bool {
+        self.driver.has_receive_blocks()
+    }
+
+    fn may_miss_ends(&self) -> bool {
+        self.driver.may_miss_ends()
+    }
+
+    fn is_simulated(&self) -> bool {
+        self.driver.is_simulated()
+    }
+
+    fn trim(&mut self) {
+        self.driver.trim();
+        self.large.trim(BLOCKS_KEPT);
+        self.whole.trim(BLOCKS_KEPT);
+    }
+
+    fn in_flight(&self) -> usize {
+        self.driver.in_flight()
+    }
+}

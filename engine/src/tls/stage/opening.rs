@@ -1,0 +1,208 @@
+//! The way in: records decrypted in the blocks that they were received into, or put together first.
+
+use peregrine_pool::Lease;
+
+use super::{Session, Stage, State};
+use crate::driver::secure::Breach;
+use crate::driver::{Driver, Errno, Received};
+use crate::tls::record::{Alert, Content, HEADER_BYTES, record_bytes};
+
+/// So many records in a row may hold no data: enough for what peers say to each other, too few to keep us busy with.
+const IDLE_RECORDS_MAX: u8 = 32;
+
+/// The one message of a handshake that may come behind it (RFC 8446 section 4.6.3), without its last byte.
+const KEY_UPDATE: [u8; 4] = [24, 0, 0, 1];
+
+/// What a peer asks for that would agree upon new keys by a new handshake in TLS 1.2.
+const CLIENT_HELLO: u8 = 1;
+
+impl<D: Driver> Stage<D> {
+    /// Takes received records. What they hold is moved together in front of what the first one holds.
+    #[inline]
+    pub(super) fn open(&mut self, session: &mut Session, mut lease: Lease, len: usize) {
+        let mut at = if session.partial.is_some() { self.fill(session, &lease[..len]) } else { 0 };
+        let (mut start, mut end) = (0, 0);
+        let mut problem = None;
+        while at < len && !session.is_peer_closed && problem.is_none() {
+            let State::Open(secrets) = &mut session.state else { return };
+            let record = match record_bytes(&lease[at..len]) {
+                Ok(Some(bytes)) if at + bytes <= len => at..at + bytes,
+                Ok(_) => break,
+                Err(alert) => {
+                    problem = Some(alert);
+                    break;
+                }
+            };
+            match secrets.records.open(&mut lease[record.clone()]) {
+                Ok((Content::Data, found)) if !found.is_empty() => {
+                    session.idle_records = 0;
+                    let found = at + found.start..at + found.end;
+                    if end == 0 {
+                        (start, end) = (found.start, found.end);
+                    } else {
+                        let moved = found.len();
+                        lease.copy_within(found, end);
+                        end += moved;
+                    }
+                }
+                Ok((content, found)) => {
+                    let message = &lease[at + found.start..at + found.end];
+                    problem = self.hear(session, content, message).err();
+                }
+                Err(alert) => problem = Some(alert),
+            }
+            at = record.end;
+        }
+        let rest = at..len;
+        if !rest.is_empty() && problem.is_none() && !session.is_peer_closed {
+            self.fill(session, &lease[rest]);
+        }
+        if end > start {
+            lease.skip(start);
+            self.tell(session, Received::Data { lease, len: (end - start) as u32 });
+        }
+        if let Some(alert) = problem {
+            self.end_with(session, alert);
+        }
+        self.flush(session);
+    }
+
+    /// Puts bytes into the record that has not come whole, and takes it once it has. Returns how many were used: all
+    /// that belong to this record.
+    fn fill(&mut self, session: &mut Session, bytes: &[u8]) -> usize {
+        let (mut lease, mut have) = match session.partial.take() {
+            Some(partial) => partial,
+            None => match self.whole.lease() {
+                Some(lease) => (lease, 0),
+                None => {
+                    session.state = State::Broken;
+                    self.tell(session, Received::Failed(Errno(libc::ENOMEM)));
+                    return bytes.len();
+                }
+            },
+        };
+        let mut used = 0;
+        // The header first, which tells how much is wanted.
+        for _ in 0..2 {
+            let wanted = match record_bytes(&lease[..have]) {
+                Ok(wanted) => wanted.unwrap_or(HEADER_BYTES),
+                Err(alert) => {
+                    self.end_with(session, alert);
+                    return bytes.len();
+                }
+            };
+            let taken = (wanted - have).min(bytes.len() - used);
+            lease[have..have + taken].copy_from_slice(&bytes[used..used + taken]);
+            have += taken;
+            used += taken;
+        }
+        match record_bytes(&lease[..have]) {
+            Ok(Some(wanted)) if wanted == have => {}
+            Ok(_) => {
+                session.partial = Some((lease, have));
+                return used;
+            }
+            Err(alert) => {
+                self.end_with(session, alert);
+                return bytes.len();
+            }
+        }
+        let State::Open(secrets) = &mut session.state else { return bytes.len() };
+        match secrets.records.open(&mut lease[..have]) {
+            Ok((Content::Data, found)) if !found.is_empty() => {
+                session.idle_records = 0;
+                lease.skip(found.start);
+                self.tell(session, Received::Data { lease, len: found.len() as u32 });
+            }
+            Ok((content, found)) => {
+                if let Err(alert) = self.hear(session, content, &lease[found]) {
+                    self.end_with(session, alert);
+                }
+            }
+            Err(alert) => self.end_with(session, alert),
+        }
+        used
+    }
+
+    /// Takes what has come together with the handshake's end.
+    pub(super) fn open_early(&mut self, session: &mut Session, data: &[u8], rest: &[u8]) {
+        for piece in data.chunks(self.whole.stats().block_bytes) {
+            let Some(mut lease) = self.whole.lease() else {
+                session.state = State::Broken;
+                return self.tell(session, Received::Failed(Errno(libc::ENOMEM)));
+            };
+            lease[..piece.len()].copy_from_slice(piece);
+            self.tell(session, Received::Data { lease, len: piece.len() as u32 });
+        }
+        let mut at = 0;
+        while at < rest.len() && matches!(session.state, State::Open(_)) && !session.is_peer_closed {
+            at += self.fill(session, &rest[at..]);
+        }
+    }
+
+    /// Takes a record that holds no data.
+    fn hear(&mut self, session: &mut Session, content: Content, message: &[u8]) -> Result<(), Alert> {
+        session.idle_records += 1;
+        if session.idle_records > IDLE_RECORDS_MAX {
+            return Err(Alert::UnexpectedMessage);
+        }
+        let State::Open(secrets) = &mut session.state else { return Ok(()) };
+        let is_tls13 = secrets.records.is_tls13();
+        match (content, message) {
+            (Content::Data, _) => {}
+            (Content::Alert, &[_, code]) if code == Alert::CloseNotify as u8 => self.hear_goodbye(session),
+            // A warning of TLS 1.2, or one that comes before close_notify (RFC 8446 section 6.1).
+            (Content::Alert, &[level, code]) if code == USER_CANCELED || (level == WARNING && !is_tls13) => {}
+            (Content::Alert, &[_, _]) => {
+                session.state = State::Broken;
+                self.tell(session, Received::Failed(Errno(libc::ECONNRESET)));
+            }
+            (Content::Handshake, &[a, b, c, d, wants_ours]) if is_tls13 && [a, b, c, d] == KEY_UPDATE => {
+                if wants_ours > 1 {
+                    return Err(Alert::IllegalParameter);
+                }
+                secrets.renew_incoming()?;
+                // One answer is enough for many requests that nobody has had an answer to.
+                if wants_ours == 1 && !session.has_said_goodbye {
+                    self.renew_outgoing(session)?;
+                }
+            }
+            (Content::Handshake, &[CLIENT_HELLO, ..]) if !is_tls13 => {
+                self.say(session, Content::Alert, &[WARNING, Alert::NoRenegotiation as u8])?;
+            }
+            _ => return Err(Alert::UnexpectedMessage),
+        }
+        Ok(())
+    }
+
+    /// The peer sends no more (RFC 8446 section 6.1).
+    pub(super) fn hear_goodbye(&mut self, session: &mut Session) {
+        session.is_peer_closed = true;
+        session.partial = None;
+        if session.is_receiving_inside {
+            self.driver.stop_receiving(session.socket, session.key);
+        }
+    }
+
+    /// Ends a session for what its peer has sent.
+    #[cold]
+    fn end_with(&mut self, session: &mut Session, alert: Alert) {
+        if !matches!(session.state, State::Open(_)) {
+            return;
+        }
+        // Nothing can be said any more if this fails.
+        let _ = self.say(session, Content::Alert, &[FATAL, alert as u8]);
+        session.state = State::Broken;
+        session.has_said_goodbye = true;
+        session.partial = None;
+        self.counters.broken += 1;
+        self.note(Breach::Record, "");
+        self.tell(session, Received::Broken(Breach::Record));
+    }
+}
+
+/// The levels of alerts.
+const WARNING: u8 = 1;
+const FATAL: u8 = 2;
+
+const USER_CANCELED: u8 = 90;

@@ -1,0 +1,219 @@
+//! The way out: what connections send, encrypted into whole records, and what the stage itself has to say.
+
+use peregrine_pool::{Key, Payload};
+
+use super::{Flight, Session, Shut, Stage, State};
+use crate::driver::{Driver, Errno, Event, Fd, SendBuffer};
+use crate::tls::record::{Alert, Content, OVERHEAD_MAX, PLAIN_MAX};
+
+/// That our key is new from the next record on, and that the peer's may stay (RFC 8446 section 4.6.3).
+const KEY_UPDATE: [u8; 5] = [24, 0, 0, 1, 0];
+
+/// The level of close_notify.
+const WARNING: u8 = 1;
+
+impl<D: Driver> Stage<D> {
+    #[inline]
+    pub(super) fn send_for(&mut self, session: &mut Session, buffer: SendBuffer) {
+        match session.state {
+            State::Open(_) if session.flight.is_none() && session.own.is_empty() => {
+                self.start(session, buffer)
+            }
+            State::Open(_) => session.held = Some(buffer),
+            State::Plain => {
+                session.flight = Some(Flight::Through);
+                self.driver.send(session.socket, session.key, buffer);
+            }
+            // Nobody could read it.
+            State::Shaking(_) | State::Away(_) | State::Broken => {
+                let result = Err(Errno(libc::EPIPE));
+                self.ready.push_back(Event::Sent { key: session.key, buffer, result });
+            }
+        }
+    }
+
+    #[inline]
+    fn start(&mut self, session: &mut Session, plain: SendBuffer) {
+        match self.seal(session, &plain) {
+            Some((sealed, taken)) => {
+                session.flight = Some(Flight::Sealed { plain, taken });
+                self.driver.send(session.socket, session.key, sealed);
+            }
+            None => {
+                let result = Err(Errno(libc::ENOMEM));
+                self.ready.push_back(Event::Sent { key: session.key, buffer: plain, result });
+            }
+        }
+    }
+
+    /// Encrypts as much of a buffer as fits into a block. `None` if there is no block, or no key to do it with.
+    #[inline]
+    fn seal(&mut self, session: &mut Session, plain: &SendBuffer) -> Option<(SendBuffer, u32)> {
+        let State::Open(secrets) = &mut session.state else { return None };
+        let mut block = plain.block();
+        let mut payload = plain.payload().unwrap_or_default();
+        let total = block.len() + payload.len();
+        let is_worn = secrets.records.is_worn();
+        let small = total + OVERHEAD_MAX <= self.small.stats().block_bytes && !is_worn;
+        let lease =
+            if small { self.small.lease() } else { self.large.lease().or_else(|| self.small.lease()) };
+        let mut lease = lease?;
+        let (mut end, mut taken) = (0, 0);
+        if is_worn {
+            if !secrets.records.is_tls13() {
+                return None;
+            }
+            end += secrets.records.seal(Content::Handshake, &KEY_UPDATE, &mut lease).ok()?;
+            secrets.renew_outgoing().ok()?;
+        }
+        while taken < total {
+            let room = (lease.len() - end).saturating_sub(OVERHEAD_MAX).min(PLAIN_MAX);
+            if room == 0 {
+                break;
+            }
+            let (first, rest) = block.split_at(block.len().min(room));
+            let (second, others) = payload.split_at(payload.len().min(room - first.len()));
+            end += secrets.records.seal_pieces(Content::Data, [first, second], &mut lease[end..]).ok()?;
+            taken += first.len() + second.len();
+            (block, payload) = (rest, others);
+        }
+        Some((SendBuffer::new(lease, end as u32, None), taken as u32))
+    }
+
+    /// A send of a session has ended.
+    #[inline]
+    pub(super) fn sent(&mut self, session: &mut Session, mut buffer: SendBuffer, result: Result<u32, Errno>) {
+        let key = session.key;
+        if matches!(session.flight, Some(Flight::Through)) {
+            session.flight = None;
+            self.ready.push_back(Event::Sent { key, buffer, result });
+            return self.flush(session);
+        }
+        let failure = match result {
+            Ok(sent) if sent > 0 => {
+                buffer.advance(sent);
+                if buffer.remaining() > 0 && !session.is_aborted {
+                    return self.driver.send(session.socket, key, buffer);
+                }
+                None
+            }
+            Ok(_) => Some(Errno(libc::EPIPE)),
+            Err(error) => Some(error),
+        };
+        drop(buffer);
+        if let Some(Flight::Sealed { plain, taken }) = session.flight.take() {
+            let result = failure.map_or(Ok(taken), Err);
+            self.ready.push_back(Event::Sent { key, buffer: plain, result });
+        }
+        if let Some(error) = failure {
+            session.own = Vec::new();
+            if let Some(buffer) = session.held.take() {
+                self.ready.push_back(Event::Sent { key, buffer, result: Err(error) });
+            }
+        }
+        self.flush(session);
+    }
+
+    /// Starts what is to be sent next, if nothing is being sent.
+    #[inline]
+    pub(super) fn flush(&mut self, session: &mut Session) {
+        if session.flight.is_some() || session.is_aborted {
+            return;
+        }
+        if session.own.is_empty() && session.held.is_none() && session.shut != Shut::Wanted {
+            return;
+        }
+        self.flush_more(session);
+    }
+
+    fn flush_more(&mut self, session: &mut Session) {
+        if session.own.is_empty()
+            && let Some(buffer) = session.held.take()
+        {
+            return self.start(session, buffer);
+        }
+        if session.shut == Shut::Wanted && !session.has_said_goodbye {
+            session.has_said_goodbye = true;
+            if matches!(session.state, State::Open(_)) {
+                // Without it the peer takes the end for one that an attacker has made.
+                let _ = self.say(session, Content::Alert, &[WARNING, Alert::CloseNotify as u8]);
+            }
+        }
+        if !session.own.is_empty() {
+            return self.send_own(session);
+        }
+        if session.shut == Shut::Wanted {
+            session.shut = Shut::Done;
+            self.driver.shutdown_write(session.socket);
+        }
+    }
+
+    fn send_own(&mut self, session: &mut Session) {
+        let bytes = std::mem::take(&mut session.own);
+        let Some(mut lease) = self.small.lease() else {
+            // It is tried again with what comes next.
+            session.own = bytes;
+            return;
+        };
+        session.flight = Some(Flight::Own);
+        let buffer = if bytes.len() <= lease.len() {
+            lease[..bytes.len()].copy_from_slice(&bytes);
+            SendBuffer::new(lease, bytes.len() as u32, None)
+        } else {
+            SendBuffer::new(lease, 0, Some(Payload::Owned(bytes)))
+        };
+        self.driver.send(session.socket, session.key, buffer);
+    }
+
+    /// Adds a record to what the stage has to say.
+    pub(super) fn say(
+        &mut self,
+        session: &mut Session,
+        content: Content,
+        message: &[u8],
+    ) -> Result<(), Alert> {
+        let State::Open(secrets) = &mut session.state else { return Ok(()) };
+        let start = session.own.len();
+        session.own.resize(start + message.len() + OVERHEAD_MAX, 0);
+        let sealed = secrets.records.seal(content, message, &mut session.own[start..]);
+        session.own.truncate(start + sealed.unwrap_or(0));
+        sealed.map(|_| ())
+    }
+
+    /// Tells the peer of a new key, and takes it.
+    pub(super) fn renew_outgoing(&mut self, session: &mut Session) -> Result<(), Alert> {
+        self.say(session, Content::Handshake, &KEY_UPDATE)?;
+        let State::Open(secrets) = &mut session.state else { return Ok(()) };
+        secrets.renew_outgoing()
+    }
+
+    pub(super) fn is_leaving(&self, key: Key) -> bool {
+        self.leaving.iter().any(|session| session.key == key)
+    }
+
+    /// A send has ended of a session whose connection is gone.
+    #[cold]
+    pub(super) fn sent_last(&mut self, key: Key, buffer: SendBuffer, result: Result<u32, Errno>) {
+        let Some(place) = self.leaving.iter().position(|session| session.key == key) else { return };
+        let mut session = self.leaving.swap_remove(place);
+        self.sent(&mut session, buffer, result);
+        // Nobody wants to know.
+        while matches!(self.ready.back(), Some(Event::Sent { key: told, .. }) if *told == key) {
+            self.ready.pop_back();
+        }
+        if session.flight.is_some() {
+            self.leaving.push(session);
+        } else {
+            self.driver.close(session.socket);
+        }
+    }
+
+    /// Closes a socket that nothing is open on.
+    pub(super) fn release(&mut self, socket: Fd) {
+        if let Some(place) = usize::try_from(socket.0).ok().and_then(|number| self.by_socket.get_mut(number))
+        {
+            *place = None;
+        }
+        self.driver.close(socket);
+    }
+}

@@ -1,0 +1,883 @@
+//! The stage against rustls' client, on a driver that does as it is told: every split, every kind of record.
+
+use std::collections::VecDeque;
+use std::fs;
+use std::io::{self, Read, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use peregrine_pool::{BlockConfig, Blocks, Key, Payload, Slab};
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::version::{TLS12, TLS13};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, SupportedCipherSuite, SupportedProtocolVersion};
+
+use super::{Stage, State};
+use crate::driver::secure::{Breach, TlsInfo};
+use crate::driver::{Driver, Errno, Event, Fd, Interest, Now, Received, SendBuffer};
+use crate::sys::wake::Waker;
+use crate::tls::context::Context;
+use crate::tls::offload::{Offload, Returns};
+use crate::tls::{Certificate, TlsOptions};
+
+const SMALL: BlockConfig =
+    BlockConfig { block_bytes: 4096, stride_bytes: 4096, max_blocks: 64, chunk_blocks: 8 };
+const SOCKET: Fd = Fd(7);
+
+/// A driver without a kernel: what arrives and how much is sent is up to the test.
+struct Fake {
+    now: u64,
+    events: VecDeque<Event>,
+    blocks: Blocks,
+    /// What has been sent.
+    sent: Vec<u8>,
+    /// The most bytes that a send takes; none: it stays open.
+    takes: Option<usize>,
+    open: Option<(Key, SendBuffer)>,
+    is_receiving: bool,
+    is_shut: bool,
+    is_aborted: bool,
+    is_closed: bool,
+}
+
+impl Fake {
+    fn new() -> Self {
+        Self {
+            now: 1000,
+            events: VecDeque::new(),
+            blocks: Blocks::new(SMALL),
+            sent: Vec::new(),
+            takes: Some(usize::MAX),
+            open: None,
+            is_receiving: false,
+            is_shut: false,
+            is_aborted: false,
+            is_closed: false,
+        }
+    }
+
+    fn arrive(&mut self, key: Key, bytes: &[u8], more: bool) {
+        assert!(self.is_receiving, "nothing can be received");
+        let mut lease = self.blocks.lease().expect("a block");
+        lease[..bytes.len()].copy_from_slice(bytes);
+        self.is_receiving = more;
+        let outcome = Received::Data { lease, len: bytes.len() as u32 };
+        self.events.push_back(Event::Received { key, outcome, more });
+    }
+
+    fn end(&mut self, key: Key, outcome: Received) {
+        assert!(self.is_receiving, "nothing can be received");
+        self.is_receiving = false;
+        self.events.push_back(Event::Received { key, outcome, more: false });
+    }
+}
+
+impl Driver for Fake {
+    fn accept(&mut self, _: Fd, _: u32) {}
+    fn stop_accepting(&mut self, _: Fd, _: u32) {}
+    fn receive(&mut self, _: Fd, _: Key) {
+        assert!(!self.is_receiving && !self.is_aborted);
+        self.is_receiving = true;
+    }
+    fn stop_receiving(&mut self, _: Fd, key: Key) {
+        if self.is_receiving {
+            self.end(key, Received::Stopped);
+        }
+    }
+    fn send(&mut self, _: Fd, key: Key, buffer: SendBuffer) {
+        assert!(self.open.is_none() && !self.is_shut && !self.is_aborted && !self.is_closed);
+        let Some(most) = self.takes else {
+            self.open = Some((key, buffer));
+            return;
+        };
+        let all = [buffer.block(), buffer.payload().unwrap_or_default()].concat();
+        let taken = all.len().min(most);
+        self.sent.extend_from_slice(&all[..taken]);
+        self.events.push_back(Event::Sent { key, buffer, result: Ok(taken as u32) });
+    }
+    fn watch(&mut self, _: Fd, _: Key, _: Interest) {}
+    fn unwatch(&mut self, _: Fd, _: Key, _: Interest) {}
+    fn shutdown_write(&mut self, _: Fd) {
+        assert!(self.open.is_none(), "a send would be cut off");
+        self.is_shut = true;
+    }
+    fn abort(&mut self, _: Fd) {
+        self.is_aborted = true;
+        if let Some((key, buffer)) = self.open.take() {
+            self.events.push_back(Event::Sent { key, buffer, result: Err(Errno(libc::ECANCELED)) });
+        }
+    }
+    fn close(&mut self, _: Fd) {
+        assert!(self.open.is_none() && !self.is_closed, "something is open");
+        self.is_closed = true;
+    }
+    fn abandon(&mut self, _: Fd) {}
+    fn turn(&mut self, _: Option<u64>) -> io::Result<()> {
+        Ok(())
+    }
+    fn next(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+    fn now(&self) -> Now {
+        Now { millis: self.now, unix_seconds: 0 }
+    }
+    fn has_receive_blocks(&self) -> bool {
+        true
+    }
+    fn trim(&mut self) {}
+    fn in_flight(&self) -> usize {
+        0
+    }
+}
+
+/// A certificate for localhost in files of its own.
+struct Files {
+    folder: PathBuf,
+}
+
+impl Files {
+    fn new() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let folder = std::env::temp_dir().join(format!("peregrine-stage-{}-{number}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        fs::write(folder.join("cert.pem"), made.cert.pem()).unwrap();
+        fs::write(folder.join("key.pem"), made.signing_key.serialize_pem()).unwrap();
+        Self { folder }
+    }
+
+    fn options(&self) -> TlsOptions {
+        let certificate = Certificate::pem(self.folder.join("cert.pem"), self.folder.join("key.pem"));
+        TlsOptions { certificate: Some(certificate), ..TlsOptions::default() }
+    }
+
+    fn roots(&self) -> RootCertStore {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_file(self.folder.join("cert.pem")).unwrap()).unwrap();
+        roots
+    }
+}
+
+impl Drop for Files {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+fn provider() -> CryptoProvider {
+    rustls::crypto::aws_lc_rs::default_provider()
+}
+
+fn client_config(files: &Files, versions: &[&'static SupportedProtocolVersion]) -> ClientConfig {
+    client_of(files, provider(), versions)
+}
+
+fn client_of(
+    files: &Files,
+    provider: CryptoProvider,
+    versions: &[&'static SupportedProtocolVersion],
+) -> ClientConfig {
+    let config = ClientConfig::builder_with_provider(Arc::new(provider));
+    let config = config.with_protocol_versions(versions).unwrap();
+    let mut config = config.with_root_certificates(files.roots()).with_no_client_auth();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config
+}
+
+/// A server's side and a client, and everything that has passed between them.
+struct Rig {
+    stage: Stage<Fake>,
+    key: Key,
+    client: ClientConnection,
+    /// So many bytes arrive at once.
+    split: usize,
+    /// What the connection has been told.
+    plain: Vec<u8>,
+    info: Option<TlsInfo>,
+    breach: Option<Breach>,
+    is_eof: bool,
+    failed: Option<Errno>,
+    /// Sends that have ended, as bytes or as failures.
+    sends: Vec<Result<u32, Errno>>,
+    is_receiving: bool,
+    is_client_broken: bool,
+    _files: Files,
+}
+
+impl Rig {
+    fn new(split: usize) -> Self {
+        let files = Files::new();
+        let config = client_config(&files, &[&TLS13, &TLS12]);
+        Self::with(files, TlsOptions::default(), config, split)
+    }
+
+    fn with(files: Files, options: TlsOptions, client: ClientConfig, split: usize) -> Self {
+        let certificate = options.certificate.clone().or(files.options().certificate);
+        let context = Context::new(&TlsOptions { certificate, ..options }, &[b"http/1.1"]).unwrap();
+        Self::on(files, context, Arc::new(client), split)
+    }
+
+    fn on(files: Files, context: Arc<Context>, client: Arc<ClientConfig>, split: usize) -> Self {
+        let mut keys: Slab<()> = Slab::new(4);
+        let key = keys.insert(()).unwrap();
+        let mut stage = Stage::new(Fake::new(), vec![None, Some(context)], Blocks::new(SMALL), None);
+        stage.opened(SOCKET, key, 1);
+        stage.receive(SOCKET, key);
+        let client = ClientConnection::new(client, ServerName::try_from("localhost").unwrap()).unwrap();
+        Self {
+            stage,
+            key,
+            client,
+            split,
+            plain: Vec::new(),
+            info: None,
+            breach: None,
+            is_eof: false,
+            failed: None,
+            sends: Vec::new(),
+            is_receiving: true,
+            is_client_broken: false,
+            _files: files,
+        }
+    }
+
+    /// Has the stage work until nothing happens any more.
+    fn settle(&mut self) {
+        loop {
+            self.stage.turn(Some(0)).unwrap();
+            let mut has_any = false;
+            while let Some(event) = self.stage.next() {
+                has_any = true;
+                self.handle(event);
+            }
+            if !has_any && self.stage.backlog.is_empty() {
+                return;
+            }
+        }
+    }
+
+    fn handle(&mut self, event: Event) {
+        match event {
+            Event::Received { key, outcome, more } => {
+                assert_eq!(key, self.key);
+                assert!(self.is_receiving, "nothing was to be received");
+                self.is_receiving = more;
+                match outcome {
+                    Received::Data { lease, len } => {
+                        assert!(len > 0, "data without bytes");
+                        self.plain.extend_from_slice(&lease[..len as usize]);
+                    }
+                    Received::Eof => self.is_eof = true,
+                    Received::Broken(breach) => self.breach = Some(breach),
+                    Received::Failed(error) => self.failed = Some(error),
+                    Received::Stopped => {}
+                    Received::Starved => panic!("no block"),
+                }
+                if !self.is_receiving
+                    && !self.is_eof
+                    && self.failed.is_none()
+                    && !self.stage.driver.is_aborted
+                {
+                    self.is_receiving = true;
+                    self.stage.receive(SOCKET, self.key);
+                }
+            }
+            Event::Secured { info, .. } => self.info = Some((*info).clone()),
+            Event::Sent { buffer, result, .. } => {
+                self.sends.push(result);
+                let mut buffer = buffer;
+                if let Ok(sent) = result {
+                    buffer.advance(sent);
+                    if buffer.remaining() > 0 {
+                        self.stage.send(SOCKET, self.key, buffer);
+                    }
+                }
+            }
+            Event::Woken => {}
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Hands bytes to the server as they are.
+    fn arrive(&mut self, bytes: &[u8]) {
+        for piece in bytes.chunks(self.split.min(SMALL.block_bytes)) {
+            if !self.stage.driver.is_receiving {
+                return;
+            }
+            self.stage.driver.arrive(self.key, piece, true);
+            self.settle();
+        }
+    }
+
+    fn from_client(&mut self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        while self.client.wants_write() {
+            self.client.write_tls(&mut bytes).unwrap();
+        }
+        bytes
+    }
+
+    fn to_client(&mut self) -> Vec<u8> {
+        let sent = std::mem::take(&mut self.stage.driver.sent);
+        let mut unread = &*sent;
+        let mut heard = Vec::new();
+        while !unread.is_empty() {
+            self.client.read_tls(&mut unread).unwrap();
+            self.is_client_broken |= self.client.process_new_packets().is_err();
+            if self.is_client_broken {
+                break;
+            }
+            let _ = self.client.reader().read_to_end(&mut heard);
+        }
+        heard
+    }
+
+    /// Carries everything in both directions, until there is nothing. Returns what the client has heard.
+    fn exchange(&mut self) -> Vec<u8> {
+        let mut heard = Vec::new();
+        self.settle();
+        loop {
+            let bytes = self.from_client();
+            let is_quiet = bytes.is_empty() && self.stage.driver.sent.is_empty();
+            self.arrive(&bytes);
+            heard.append(&mut self.to_client());
+            if is_quiet {
+                return heard;
+            }
+        }
+    }
+
+    fn shake(&mut self) {
+        self.exchange();
+        assert!(!self.client.is_handshaking() && self.info.is_some(), "no handshake: {:?}", self.breach);
+    }
+
+    /// The next record of the client's, as no client would make it. The client itself can only read from then on.
+    fn forge(&self, code: u8, plain: &[u8], padding: usize) -> Vec<u8> {
+        let session = self.stage.sessions[self.key.index() as usize].as_ref().unwrap();
+        let State::Open(secrets) = &session.state else { panic!("no keys") };
+        secrets.records.forge(code, plain, padding)
+    }
+
+    fn send(&mut self, block: &[u8], payload: Option<Payload>) {
+        let mut lease = self.stage.small.lease().unwrap();
+        lease[..block.len()].copy_from_slice(block);
+        let buffer = SendBuffer::new(lease, block.len() as u32, payload);
+        self.stage.send(SOCKET, self.key, buffer);
+    }
+
+    /// A request and an answer.
+    fn prove(&mut self) {
+        let request: Vec<u8> = (0..5000_u32).map(|number| number as u8).collect();
+        let before = self.plain.len();
+        self.client.writer().write_all(&request).unwrap();
+        self.exchange();
+        assert_eq!(self.plain[before..], request);
+        self.send(b"an answer", None);
+        assert_eq!(self.exchange(), b"an answer");
+    }
+}
+
+#[test]
+fn every_split_of_handshakes_and_records_is_the_same() {
+    for version in [&TLS12, &TLS13] {
+        for split in (1..40).chain([100, 999, 4095, 4096]) {
+            let files = Files::new();
+            let client = client_config(&files, &[version]);
+            let mut rig = Rig::with(files, TlsOptions::default(), client, split);
+            rig.shake();
+            rig.prove();
+            let info = rig.info.clone().unwrap();
+            assert_eq!(info.alpn.as_deref(), Some("http/1.1"));
+            assert_eq!(info.server_name.as_deref(), Some("localhost"));
+            assert!(!info.is_resumed && info.client_certificates.is_empty());
+            assert_eq!(rig.stage.counters().full, 1);
+        }
+    }
+}
+
+#[test]
+fn every_suite_keeps_its_records() {
+    for suite in provider().cipher_suites {
+        let files = Files::new();
+        let is_rsa = format!("{:?}", suite.suite()).contains("_RSA_");
+        if is_rsa {
+            // The certificate is of the other kind; their ciphers are the same.
+            continue;
+        }
+        let version = match suite {
+            SupportedCipherSuite::Tls12(_) => &TLS12,
+            SupportedCipherSuite::Tls13(_) => &TLS13,
+        };
+        let only = CryptoProvider { cipher_suites: vec![suite], ..provider() };
+        let client = client_of(&files, only, &[version]);
+        let mut rig = Rig::with(files, TlsOptions::default(), client, 4096);
+        rig.shake();
+        assert_eq!(Some(rig.info.clone().unwrap().cipher_suite), suite.suite().as_str());
+        for _ in 0..3 {
+            rig.prove();
+        }
+    }
+}
+
+#[test]
+fn sends_of_all_sizes_arrive_whole() {
+    let bytes: &'static [u8] = (0..300_000_u32).map(|number| (number / 7) as u8).collect::<Vec<_>>().leak();
+    for takes in [1000, 16_384, usize::MAX] {
+        let mut rig = Rig::new(4096);
+        rig.shake();
+        rig.stage.driver.takes = Some(takes);
+        for len in [0, 1, 4000, 4074, 4075, 4096, 16_383, 16_384, 16_385, 65_536, 70_000, 300_000] {
+            let block = &bytes[..len.min(1234)];
+            let payload = &bytes[block.len()..len];
+            if len == 0 {
+                continue;
+            }
+            rig.send(block, Some(Payload::Static(payload)));
+            assert_eq!(rig.exchange(), bytes[..len], "{len} bytes, {takes} at once");
+        }
+        assert!(rig.sends.iter().all(Result::is_ok));
+    }
+}
+
+#[test]
+fn small_answers_share_a_record_and_large_ones_fill_theirs() {
+    let mut rig = Rig::new(4096);
+    rig.shake();
+    let records = |sent: &[u8]| {
+        let (mut lens, mut at) = (Vec::new(), 0);
+        while at < sent.len() {
+            let len = usize::from(u16::from_be_bytes([sent[at + 3], sent[at + 4]]));
+            lens.push(len);
+            at += 5 + len;
+        }
+        lens
+    };
+    rig.send(&[1; 3000], None);
+    assert_eq!(records(&rig.stage.driver.sent), [3000 + 17]);
+    rig.exchange();
+    rig.send(&[1; 1000], Some(Payload::Static(&[2; 40_000])));
+    assert_eq!(records(&rig.stage.driver.sent), [16_384 + 17, 16_384 + 17, 41_000 - 2 * 16_384 + 17]);
+}
+
+#[test]
+fn records_at_the_limit_are_taken_and_larger_ones_are_not() {
+    for len in [16_384, 16_385] {
+        let mut rig = Rig::new(4096);
+        rig.shake();
+        let record = rig.forge(23, &vec![7; len], 0);
+        rig.arrive(&record);
+        if len == 16_384 {
+            assert_eq!(rig.plain, vec![7; len]);
+            assert_eq!(rig.breach, None);
+        } else {
+            assert!(rig.plain.is_empty());
+            assert_eq!(rig.breach, Some(Breach::Record));
+            assert_eq!(rig.stage.counters().broken, 1);
+        }
+    }
+    // A header that announces more than any record has is refused before the rest comes.
+    let mut rig = Rig::new(4096);
+    rig.shake();
+    rig.arrive(&[23, 3, 3, 0x41, 0x01]);
+    assert_eq!(rig.breach, Some(Breach::Record));
+}
+
+#[test]
+fn padding_is_taken_off_and_records_of_nothing_are_few() {
+    let mut rig = Rig::new(4096);
+    rig.shake();
+    rig.arrive(&rig.forge(23, b"padded", 100));
+    assert_eq!(rig.plain, b"padded");
+    for _ in 0..32 {
+        rig.arrive(&rig.forge(23, b"", 3));
+    }
+    assert_eq!(rig.breach, None);
+    rig.arrive(&rig.forge(23, b"x", 0));
+    for _ in 0..32 {
+        rig.arrive(&rig.forge(23, b"", 0));
+    }
+    assert_eq!(rig.breach, None);
+    rig.arrive(&rig.forge(23, b"", 0));
+    assert_eq!(rig.breach, Some(Breach::Record));
+}
+
+#[test]
+fn what_no_key_fits_or_no_place_is_for_ends_the_connection_with_an_alert() {
+    type Make = fn(&Rig) -> Vec<u8>;
+    let cases: [(&str, Make); 8] = [
+        ("a flipped bit", |rig| {
+            let mut record = rig.forge(23, b"data", 0);
+            record[7] ^= 1;
+            record
+        }),
+        ("a record twice", |rig| {
+            let record = rig.forge(23, b"data", 0);
+            [record.clone(), record].concat()
+        }),
+        ("a type that is none", |_| vec![99, 3, 3, 0, 1, 0]),
+        ("plaintext", |_| vec![23, 3, 3, 0, 4, b'd', b'a', b't', b'a']),
+        ("a change of cipher", |_| vec![20, 3, 3, 0, 1, 1]),
+        ("a hello within", |rig| rig.forge(22, &[1, 0, 0, 2, 3, 3], 0)),
+        ("half a message", |rig| rig.forge(22, &[24, 0, 0], 0)),
+        ("a key update that is none", |rig| rig.forge(22, &[24, 0, 0, 1, 2], 0)),
+    ];
+    for (name, make) in cases {
+        for split in [1, 4096] {
+            let mut rig = Rig::new(split);
+            rig.shake();
+            let bytes = make(&rig);
+            rig.arrive(&bytes);
+            assert_eq!(rig.breach, Some(Breach::Record), "{name}");
+            let before = rig.plain.len();
+            assert!(rig.stage.driver.sent.len() > 7, "{name}: no alert");
+            rig.to_client();
+            assert!(rig.is_client_broken, "{name}: the client has not been told");
+            // Nothing more is understood, and nothing is sent.
+            rig.arrive(&bytes);
+            rig.send(b"answer", None);
+            rig.settle();
+            assert_eq!(rig.plain.len(), before, "{name}");
+            assert_eq!(rig.sends, [Err(Errno(libc::EPIPE))], "{name}");
+        }
+    }
+}
+
+#[test]
+fn garbage_instead_of_a_hello_fails_the_handshake() {
+    let cases: [&[u8]; 5] = [
+        &[0; 100],
+        &[22, 3, 1, 0, 4, 1, 0, 0, 0],
+        &[22, 3, 1, 255, 255, 0, 0],
+        &[128, 46, 1, 3, 1],
+        &[255; 64],
+    ];
+    for bytes in cases {
+        for split in [1, 4096] {
+            let mut rig = Rig::new(split);
+            rig.arrive(bytes);
+            if rig.breach.is_none() {
+                // It could still become one.
+                assert!(bytes[0] == 22, "{bytes:?}");
+                rig.arrive(&[0; 20_000]);
+            }
+            assert_eq!(rig.breach, Some(Breach::Handshake), "{bytes:?}");
+            assert_eq!(rig.stage.driver.sent[0], 21, "no alert: {:?}", rig.stage.driver.sent);
+            assert_eq!(rig.stage.counters().failed, 1);
+        }
+    }
+}
+
+#[test]
+fn plain_http_is_let_through_after_it_is_told() {
+    let mut rig = Rig::new(4096);
+    rig.arrive(b"GET / HTTP/1.1\r\n\r\n");
+    assert_eq!(rig.breach, Some(Breach::PlainHttp));
+    assert!(rig.plain.is_empty(), "nothing of it may be served");
+    rig.send(b"HTTP/1.1 400 Bad Request\r\n\r\n", None);
+    rig.settle();
+    assert_eq!(rig.stage.driver.sent, b"HTTP/1.1 400 Bad Request\r\n\r\n");
+    rig.stage.shutdown_write(SOCKET);
+    assert!(rig.stage.driver.is_shut);
+}
+
+#[test]
+fn a_peer_that_says_goodbye_gets_its_answer_and_ours() {
+    for version in [&TLS12, &TLS13] {
+        let files = Files::new();
+        let client = client_config(&files, &[version]);
+        let mut rig = Rig::with(files, TlsOptions::default(), client, 4096);
+        rig.shake();
+        rig.client.writer().write_all(b"last words").unwrap();
+        rig.client.send_close_notify();
+        let bytes = rig.from_client();
+        rig.arrive(&bytes);
+        assert_eq!(rig.plain, b"last words");
+        assert!(rig.is_eof);
+        rig.send(b"answer", None);
+        assert_eq!(rig.exchange(), b"answer");
+        rig.stage.shutdown_write(SOCKET);
+        rig.settle();
+        assert!(rig.stage.driver.is_shut);
+        assert!(!rig.stage.driver.sent.is_empty(), "no close_notify");
+        rig.to_client();
+        assert_eq!(rig.client.reader().read(&mut [0; 8]).unwrap(), 0, "the client must see an orderly end");
+        rig.stage.close(SOCKET);
+        assert!(rig.stage.driver.is_closed);
+    }
+}
+
+#[test]
+fn we_say_goodbye_behind_what_is_being_sent() {
+    let mut rig = Rig::new(4096);
+    rig.shake();
+    rig.send(b"answer", None);
+    rig.settle();
+    rig.stage.shutdown_write(SOCKET);
+    rig.settle();
+    assert_eq!(rig.to_client(), b"answer");
+    assert!(rig.stage.driver.is_shut);
+    assert_eq!(rig.client.reader().read(&mut [0; 8]).unwrap(), 0);
+    // The peer's end comes without a goodbye: TCP tells.
+    rig.stage.driver.end(rig.key, Received::Eof);
+    rig.settle();
+    assert!(rig.is_eof);
+}
+
+#[test]
+fn a_socket_waits_for_the_goodbye_but_not_for_ever() {
+    for is_read in [true, false] {
+        let mut rig = Rig::new(4096);
+        rig.shake();
+        rig.stage.driver.takes = None;
+        rig.stage.shutdown_write(SOCKET);
+        rig.stage.driver.end(rig.key, Received::Eof);
+        rig.settle();
+        rig.stage.close(SOCKET);
+        assert!(!rig.stage.driver.is_closed && !rig.stage.driver.is_aborted);
+        // Its place is another's by now.
+        rig.stage.opened(Fd(8), rig.key, 0);
+        if is_read {
+            let (key, buffer) = rig.stage.driver.open.take().unwrap();
+            let len = buffer.remaining() as u32;
+            rig.stage.driver.events.push_back(Event::Sent { key, buffer, result: Ok(len) });
+        } else {
+            rig.stage.driver.now += 1999;
+            rig.settle();
+            assert!(!rig.stage.driver.is_aborted);
+            rig.stage.driver.now += 1;
+        }
+        rig.settle();
+        assert_eq!(rig.stage.driver.is_aborted, !is_read);
+        assert!(rig.stage.driver.is_closed && rig.stage.leaving.is_empty());
+        assert!(rig.sends.is_empty(), "nobody asked for that send");
+    }
+}
+
+#[test]
+fn keys_are_updated_in_both_directions() {
+    let mut rig = Rig::new(4096);
+    rig.shake();
+    for _ in 0..5 {
+        rig.client.refresh_traffic_keys().unwrap();
+        rig.prove();
+    }
+    // One that wants ours to be new, while a send is open and another waits.
+    rig.stage.driver.takes = None;
+    rig.send(b"one", None);
+    rig.arrive(&rig.forge(22, &[24, 0, 0, 1, 1], 0));
+    let (key, buffer) = rig.stage.driver.open.take().unwrap();
+    rig.stage.driver.takes = Some(usize::MAX);
+    rig.stage.driver.sent.extend_from_slice(buffer.block());
+    let len = buffer.remaining() as u32;
+    rig.stage.driver.events.push_back(Event::Sent { key, buffer, result: Ok(len) });
+    rig.settle();
+    rig.send(b"two", None);
+    rig.settle();
+    assert_eq!(rig.to_client(), b"onetwo");
+    // A flood of them is refused.
+    let mut rig = Rig::new(4096);
+    rig.shake();
+    for _ in 0..40 {
+        rig.client.refresh_traffic_keys().unwrap();
+        let bytes = rig.from_client();
+        rig.arrive(&bytes);
+    }
+    assert_eq!(rig.breach, Some(Breach::Record));
+}
+
+#[test]
+fn a_new_handshake_is_declined_in_tls_12() {
+    let files = Files::new();
+    let client = client_config(&files, &[&TLS12]);
+    let mut rig = Rig::with(files, TlsOptions::default(), client, 4096);
+    rig.shake();
+    rig.arrive(&rig.forge(22, &[1, 0, 0, 2, 3, 3], 0));
+    assert_eq!(rig.breach, None);
+    assert_eq!(rig.stage.driver.sent.len(), 5 + 8 + 2 + 16, "no warning");
+    rig.arrive(&rig.forge(23, b"still here", 0));
+    assert_eq!(rig.plain, b"still here");
+}
+
+#[test]
+fn a_handshake_that_stalls_is_ended() {
+    for progress in [0, 1, 100] {
+        let files = Files::new();
+        let client = client_config(&files, &[&TLS13]);
+        let options = TlsOptions { handshake_timeout: Some(Duration::from_secs(3)), ..TlsOptions::default() };
+        let mut rig = Rig::with(files, options, client, 4096);
+        let hello = rig.from_client();
+        if progress > 0 {
+            rig.arrive(&hello[..progress]);
+        }
+        rig.stage.driver.now += 2999;
+        rig.settle();
+        assert_eq!(rig.breach, None);
+        assert_eq!(rig.stage.next_deadline(), Some(4000));
+        rig.stage.driver.now += 1;
+        rig.settle();
+        assert_eq!(rig.breach, Some(Breach::Timeout));
+        assert_eq!(rig.stage.next_deadline(), None);
+    }
+    let mut rig = Rig::new(4096);
+    rig.shake();
+    rig.stage.driver.now += 100_000;
+    rig.settle();
+    assert_eq!(rig.breach, None, "it was over in time");
+    assert_eq!(rig.stage.next_deadline(), None);
+}
+
+#[test]
+fn a_client_that_never_reads_holds_its_send_alone() {
+    let mut rig = Rig::new(4096);
+    rig.shake();
+    rig.stage.driver.takes = None;
+    rig.send(b"answer", Some(Payload::Static(&[1; 100_000])));
+    rig.client.writer().write_all(b"another request").unwrap();
+    let bytes = rig.from_client();
+    rig.arrive(&bytes);
+    assert_eq!(rig.plain, b"another request");
+    assert!(rig.sends.is_empty());
+    rig.stage.abort(SOCKET);
+    rig.settle();
+    assert_eq!(rig.sends, [Err(Errno(libc::ECANCELED))]);
+}
+
+#[test]
+fn receives_end_where_the_connection_wants_and_begin_again() {
+    let mut rig = Rig::new(4096);
+    rig.shake();
+    // In the middle of a record.
+    rig.client.writer().write_all(&[9; 2000]).unwrap();
+    let bytes = rig.from_client();
+    rig.arrive(&bytes[..700]);
+    rig.stage.stop_receiving(SOCKET, rig.key);
+    let stopped = rig.stage.next();
+    assert!(matches!(stopped, Some(Event::Received { outcome: Received::Stopped, more: false, .. })));
+    rig.stage.receive(SOCKET, rig.key);
+    rig.arrive(&bytes[700..]);
+    assert_eq!(rig.plain, [9; 2000]);
+    // A receive that ends by itself without any plaintext is started anew, and nobody is told.
+    rig.client.writer().write_all(&[8; 2000]).unwrap();
+    let bytes = rig.from_client();
+    rig.stage.driver.arrive(rig.key, &bytes[..700], false);
+    assert!(rig.stage.next().is_none());
+    assert!(rig.stage.driver.is_receiving);
+    rig.arrive(&bytes[700..]);
+    assert_eq!(rig.plain[2000..], [8; 2000]);
+}
+
+#[test]
+fn a_flood_of_handshakes_takes_turns() {
+    let files = Files::new();
+    let context = Context::new(&files.options(), &[b"http/1.1"]).unwrap();
+    let client = Arc::new(client_config(&files, &[&TLS13]));
+    let mut keys: Slab<()> = Slab::new(100);
+    let mut stage = Stage::new(Fake::new(), vec![Some(context)], Blocks::new(SMALL), None);
+    let mut queue = Vec::new();
+    for number in 0..20 {
+        let key = keys.insert(()).unwrap();
+        let mut client =
+            ClientConnection::new(Arc::clone(&client), ServerName::try_from("localhost").unwrap()).unwrap();
+        let mut hello = Vec::new();
+        client.write_tls(&mut hello).unwrap();
+        stage.driver.is_receiving = false;
+        stage.opened(Fd(10 + number), key, 0);
+        stage.receive(Fd(10 + number), key);
+        queue.push((key, hello));
+    }
+    for (key, hello) in &queue {
+        stage.driver.is_receiving = true;
+        stage.driver.arrive(*key, hello, true);
+    }
+    let mut answered = Vec::new();
+    for _ in 0..4 {
+        stage.turn(None).unwrap();
+        while stage.next().is_some() {}
+        let sessions = stage.sessions.iter().flatten();
+        let is_answered = |session: &&Box<super::Session>| {
+            matches!(&session.state, State::Shaking(handshake) if !handshake.is_new()) && !session.is_queued
+        };
+        answered.push(sessions.filter(is_answered).count());
+    }
+    assert_eq!(answered, [8, 16, 20, 20]);
+}
+
+#[test]
+fn tickets_resume_on_any_worker() {
+    for version in [&TLS12, &TLS13] {
+        let files = Files::new();
+        let context = Context::new(&files.options(), &[b"http/1.1"]).unwrap();
+        let client = Arc::new(client_config(&files, &[version]));
+        let mut rig = Rig::on(files, Arc::clone(&context), Arc::clone(&client), 4096);
+        rig.shake();
+        assert!(!rig.info.clone().unwrap().is_resumed);
+        // Another stage is another worker.
+        let mut other = Rig::on(Files::new(), context, client, 4096);
+        other.shake();
+        assert!(other.info.clone().unwrap().is_resumed, "{version:?}");
+        assert_eq!(other.stage.counters().resumed, 1);
+        other.prove();
+    }
+}
+
+#[test]
+fn handshakes_on_other_threads_come_to_the_same() {
+    let offload = Offload::start(2);
+    for version in [&TLS12, &TLS13] {
+        for split in [7, 500, 4096] {
+            let files = Files::new();
+            let client = client_config(&files, &[version]);
+            let mut rig = Rig::with(files, TlsOptions::default(), client, split);
+            let returns = Returns::new(Waker::new().unwrap());
+            rig.stage.offload = Some((Arc::clone(&offload), returns));
+            while rig.client.is_handshaking() || rig.info.is_none() {
+                let bytes = rig.from_client();
+                rig.arrive(&bytes);
+                std::thread::yield_now();
+                rig.stage.driver.events.push_back(Event::Woken);
+                rig.settle();
+                rig.to_client();
+                assert_eq!(rig.breach, None);
+            }
+            rig.prove();
+        }
+    }
+    // One that fails, and one whose connection is gone before it comes back.
+    let mut rig = Rig::new(4096);
+    let returns = Returns::new(Waker::new().unwrap());
+    rig.stage.offload = Some((Arc::clone(&offload), returns));
+    rig.arrive(&[22, 3, 1, 0, 4, 1, 0, 0, 0]);
+    while rig.breach.is_none() {
+        std::thread::yield_now();
+        rig.stage.driver.events.push_back(Event::Woken);
+        rig.settle();
+    }
+    assert_eq!(rig.breach, Some(Breach::Handshake));
+    let mut rig = Rig::new(4096);
+    let returns = Returns::new(Waker::new().unwrap());
+    rig.stage.offload = Some((offload, returns));
+    let bytes = rig.from_client();
+    rig.arrive(&bytes);
+    rig.stage.driver.end(rig.key, Received::Eof);
+    rig.settle();
+    rig.stage.close(SOCKET);
+    rig.stage.driver.events.push_back(Event::Woken);
+    rig.settle();
+    assert!(rig.stage.driver.is_closed && rig.info.is_none());
+}
+
+#[test]
+fn a_warm_connection_holds_no_buffer() {
+    let mut rig = Rig::new(4096);
+    rig.shake();
+    rig.prove();
+    let session = rig.stage.sessions[rig.key.index() as usize].as_ref().unwrap();
+    assert!(session.partial.is_none() && session.own.capacity() == 0 && session.held.is_none());
+    assert_eq!(rig.stage.whole.stats().leased, 0);
+    assert_eq!(rig.stage.small.stats().leased + rig.stage.large.stats().leased, 0);
+}
