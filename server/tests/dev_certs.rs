@@ -337,6 +337,22 @@ fn the_machines_store_gets_it_and_is_cleaned_again() {
 }
 
 #[test]
+fn a_store_that_keeps_links_is_made_anew_when_it_is_cleaned() {
+    let user = User::new();
+    let update = user.program("update-ca-certificates", "echo \"called: $*\"");
+    let run_with = |args: &[&str]| {
+        let mut command = user.command(args);
+        command.env("PEREGRINE_DEV_CERTS_SYSTEM_UPDATE", &update);
+        let exit = run(command);
+        assert_eq!(exit.status.code(), Some(0), "{exit:?}");
+        exit.stdout
+    };
+    let has = |lines: Vec<String>, line: &str| lines.iter().any(|each| each == line);
+    assert!(has(run_with(&["--trust", "-v"]), "called: "));
+    assert!(has(run_with(&["--clean", "-v"]), "called: --fresh"));
+}
+
+#[test]
 fn a_store_that_cannot_be_updated_is_not_trust() {
     let user = User::new();
     user.program("update", "echo the disk is full >&2; exit 3");

@@ -61,7 +61,7 @@ impl SystemStore {
     pub(super) fn add(&self, certificate: &DevCertificate, console: &Console) -> Result<(), Failure> {
         let mut install = Command::new("install");
         install.args(["-m", "0644"]).arg(&certificate.certificate).arg(self.path_of(certificate));
-        self.change(install, Code::Trusting, console)
+        self.change(install, Command::new(&self.update), Code::Trusting, console)
     }
 
     /// Removes every development certificate, whoever added it.
@@ -77,7 +77,12 @@ impl SystemStore {
         }
         let mut remove = Command::new("rm");
         remove.arg("-f").args(paths);
-        self.change(remove, Code::Cleaning, console)
+        let mut update = Command::new(&self.update);
+        // Those of Debian and openSUSE leave links to a file that is gone, unless they begin anew.
+        if self.update.ends_with("update-ca-certificates") {
+            update.arg("--fresh");
+        }
+        self.change(remove, update, Code::Cleaning, console)
     }
 
     fn path_of(&self, certificate: &DevCertificate) -> PathBuf {
@@ -85,8 +90,8 @@ impl SystemStore {
     }
 
     /// Changes the folder and lets the program read it.
-    fn change(&self, change: Command, code: Code, console: &Console) -> Result<(), Failure> {
-        let commands = [change, Command::new(&self.update)];
+    fn change(&self, change: Command, update: Command, code: Code, console: &Console) -> Result<(), Failure> {
+        let commands = [change, update];
         if self.may_write() {
             return commands.into_iter().try_for_each(|mut command| {
                 let said = console.run(&mut command).map_err(|why| Failure::new(code, why))?;
