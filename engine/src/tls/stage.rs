@@ -612,6 +612,11 @@ impl<D: Driver> Driver for Stage<D> {
         let Some(mut session) = self.sessions.get_mut(key.index() as usize).and_then(Option::take) else {
             return;
         };
+        // Whoever closes says so, also to a peer that has said it first (RFC 8446 section 6.1).
+        if !session.is_aborted && !session.has_said_goodbye && matches!(session.state, State::Open(_)) {
+            session.shut = Shut::Wanted;
+            self.flush(&mut session);
+        }
         if session.flight.is_none() && (session.own.is_empty() || session.is_aborted) {
             return self.release(socket);
         }

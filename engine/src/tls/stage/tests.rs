@@ -612,6 +612,31 @@ fn a_peer_that_says_goodbye_gets_its_answer_and_ours() {
 }
 
 #[test]
+fn a_peer_that_leaves_is_said_goodbye_to() {
+    let mut rig = Rig::new(4096);
+    rig.shake();
+    rig.client.send_close_notify();
+    let bytes = rig.from_client();
+    rig.arrive(&bytes);
+    assert!(rig.is_eof);
+    rig.stage.close(SOCKET);
+    assert!(!rig.stage.driver.is_closed, "the goodbye is being sent");
+    rig.settle();
+    assert!(rig.stage.driver.is_closed && rig.stage.leaving.is_empty());
+    rig.to_client();
+    assert_eq!(rig.client.reader().read(&mut [0; 8]).unwrap(), 0);
+    // Not to one that was cut off.
+    let mut rig = Rig::new(4096);
+    rig.shake();
+    rig.stage.driver.sent.clear();
+    rig.stage.abort(SOCKET);
+    rig.stage.driver.end(rig.key, Received::Failed(Errno(libc::ECANCELED)));
+    rig.settle();
+    rig.stage.close(SOCKET);
+    assert!(rig.stage.driver.is_closed && rig.stage.driver.sent.is_empty());
+}
+
+#[test]
 fn we_say_goodbye_behind_what_is_being_sent() {
     let mut rig = Rig::new(4096);
     rig.shake();
