@@ -60,7 +60,7 @@ pub struct TlsOptions {
     /// Whether clients get tickets, with which they come back without another exchange of certificates (RFC 8446 section
     /// 4.6.1, RFC 5077). Default true. Their keys are made at random, shared by all workers, kept when certificates are
     /// taken anew and replaced every six hours; those before the last are forgotten, so that a ticket is good for six to
-    /// twelve hours. A client gets two with TLS 1.3, one with TLS 1.2. None is good under other rules for client
+    /// twelve hours. A client gets one with each connection, as from Go. None is good under other rules for client
     /// certificates than those it was given under, nor after [`client_ca`](Self::client_ca) or
     /// [`client_crl`](Self::client_crl) have changed.
     pub tickets: bool,

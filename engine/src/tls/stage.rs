@@ -148,6 +148,8 @@ pub(crate) struct Stage<D> {
     /// Who waits for a turn to shake hands, the longest first.
     backlog: VecDeque<Key>,
     flights_left: u32,
+    /// Whose own bytes go out before the next turn, so that a response can still join them.
+    unflushed: Vec<Key>,
     /// By listener: until when each handshake must be over, the earliest first.
     deadlines: Vec<VecDeque<(u64, Key)>>,
     /// The worker's blocks for sends.
@@ -180,6 +182,7 @@ impl<D: Driver> Stage<D> {
             ready: VecDeque::new(),
             backlog: VecDeque::new(),
             flights_left: FLIGHTS_PER_TURN,
+            unflushed: Vec::new(),
             deadlines,
             small,
             large: Blocks::new(LARGE_BLOCKS),
@@ -406,6 +409,7 @@ impl<D: Driver> Stage<D> {
                 if agreed.is_closed {
                     self.hear_goodbye(session);
                 }
+                return self.unflushed.push(session.key);
             }
             Step::Failed(told) => {
                 session.state = State::Broken;
@@ -635,6 +639,11 @@ impl<D: Driver> Driver for Stage<D> {
     }
 
     fn turn(&mut self, until: Option<u64>) -> io::Result<()> {
+        for key in std::mem::take(&mut self.unflushed) {
+            if self.has(key) {
+                self.with(key, |stage, session| stage.flush(session));
+            }
+        }
         let is_busy = !self.backlog.is_empty() || !self.ready.is_empty();
         let until = if is_busy { Some(0) } else { [until, self.next_deadline()].into_iter().flatten().min() };
         self.driver.turn(until)?;

@@ -76,6 +76,8 @@ impl<'a> Maker<'a> {
         config.session_storage = Arc::new(NoServerSessionStorage {});
         if self.options.tickets {
             config.ticketer = self.ticketer(setting.clients)?;
+            // Each connection gets a new one, and every ticket costs a twentieth of a handshake.
+            config.send_tls13_tickets = 1;
         } else {
             config.send_tls13_tickets = 0;
         }

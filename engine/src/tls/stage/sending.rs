@@ -9,6 +9,9 @@ use crate::tls::record::{Alert, Content, OVERHEAD_MAX, PLAIN_MAX};
 /// That our key is new from the next record on, and that the peer's may stay (RFC 8446 section 4.6.3).
 const KEY_UPDATE: [u8; 5] = [24, 0, 0, 1, 0];
 
+/// So many bytes of the stage's own go out with those of the connection: the tickets of a handshake.
+const JOINED_MAX: usize = 2048;
+
 /// The level of close_notify.
 const WARNING: u8 = 1;
 
@@ -16,8 +19,8 @@ impl<D: Driver> Stage<D> {
     #[inline]
     pub(super) fn send_for(&mut self, session: &mut Session, buffer: SendBuffer) {
         match session.state {
-            State::Open(_) if session.flight.is_none() && session.own.is_empty() => {
-                self.start(session, buffer)
+            State::Open(_) if session.flight.is_none() && session.own.len() <= JOINED_MAX => {
+                self.start(session, buffer);
             }
             State::Open(_) => session.held = Some(buffer),
             State::Plain => {
@@ -46,7 +49,7 @@ impl<D: Driver> Stage<D> {
         }
     }
 
-    /// Encrypts as much of a buffer as fits into a block. `None` if there is no block, or no key to do it with.
+    /// Encrypts as much of a buffer as fits into a block, behind what the stage itself has to say. `None` if there is no block, or no key to do it with.
     #[inline]
     fn seal(&mut self, session: &mut Session, plain: &SendBuffer) -> Option<(SendBuffer, u32)> {
         let State::Open(secrets) = &mut session.state else { return None };
@@ -54,16 +57,21 @@ impl<D: Driver> Stage<D> {
         let mut payload = plain.payload().unwrap_or_default();
         let total = block.len() + payload.len();
         let is_worn = secrets.records.is_worn();
-        let small = total + OVERHEAD_MAX <= self.small.stats().block_bytes && !is_worn;
+        let own = session.own.len();
+        let small = own + total + OVERHEAD_MAX <= self.small.stats().block_bytes && !is_worn;
         let lease =
             if small { self.small.lease() } else { self.large.lease().or_else(|| self.small.lease()) };
         let mut lease = lease?;
-        let (mut end, mut taken) = (0, 0);
+        let (mut end, mut taken) = (own, 0);
+        if own > 0 {
+            lease.get_mut(..own)?.copy_from_slice(&session.own);
+            session.own = Vec::new();
+        }
         if is_worn {
             if !secrets.records.is_tls13() {
                 return None;
             }
-            end += secrets.records.seal(Content::Handshake, &KEY_UPDATE, &mut lease).ok()?;
+            end += secrets.records.seal(Content::Handshake, &KEY_UPDATE, &mut lease[end..]).ok()?;
             secrets.renew_outgoing().ok()?;
         }
         while taken < total {
@@ -127,7 +135,7 @@ impl<D: Driver> Stage<D> {
     }
 
     fn flush_more(&mut self, session: &mut Session) {
-        if session.own.is_empty()
+        if session.own.len() <= JOINED_MAX
             && let Some(buffer) = session.held.take()
         {
             return self.start(session, buffer);
