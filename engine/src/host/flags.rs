@@ -268,8 +268,9 @@ const URLS_HELP: &str = "Addresses to listen on, separated by ';' [default: http
   http://localhost:5000      both loopback addresses
   http://*:5000              all interfaces, IPv4 and IPv6
   http://unix:/run/app.sock  a Unix socket
+  https://...                the same over TLS
 
-Port 0 lets the kernel choose.";
+Port 0 lets the kernel choose. In the environment Development https://localhost:5001 is a default, too.";
 
 /// Limits; `None` lifts them. Under a name, because clap reads an `Option` in an `Option` as a flag
 /// whose value may be left out.

@@ -180,6 +180,7 @@ impl Binder {
             reuse_port: false,
             only_v6: !address.ip().is_unspecified(),
             nodelay: true,
+            deferred: self.secured.is_some(),
         };
         let first = socket::listen_tcp(address, options)?;
         let address = socket::local_address(Fd(first.as_raw_fd())).ok_or(io::ErrorKind::AddrNotAvailable)?;

@@ -51,7 +51,8 @@ impl fmt::Display for DriverChoice {
 #[non_exhaustive]
 pub struct Options {
     /// The addresses to listen on, several in one text separated by `;` or one per element. Default: none,
-    /// which means `http://localhost:5000` (as in Kestrel).
+    /// which means `http://localhost:5000` (as in Kestrel), and in the environment `Development` also
+    /// `https://localhost:5001`, with a certificate that is made for it.
     ///
     /// | Form | Listens on |
     /// |---|---|
@@ -60,7 +61,8 @@ pub struct Options {
     /// | `http://*:5000`, `http://+:5000`, `http://any.name:5000` | all interfaces, IPv4 and IPv6 |
     /// | `http://unix:/run/app.sock` | that Unix socket |
     ///
-    /// Without a port it is 80; port 0 lets the kernel choose one.
+    /// Without a port it is 80; port 0 lets the kernel choose one. The same with `https://` are served over TLS, see
+    /// `tls`; there it is 443.
     pub urls: Vec<String>,
 
     /// How many workers serve, each a thread with a ring of its own. Default: one per usable CPU, and no more

@@ -165,7 +165,13 @@ impl TcpListener {
     /// On a thread that is no worker.
     pub fn bind(address: impl Into<SocketAddr>) -> io::Result<Self> {
         let runtime = Runtime::current("TcpListener::bind");
-        let options = ListenOptions { backlog: BACKLOG, reuse_port: false, only_v6: false, nodelay: false };
+        let options = ListenOptions {
+            backlog: BACKLOG,
+            reuse_port: false,
+            only_v6: false,
+            nodelay: false,
+            deferred: false,
+        };
         let listener = client::listen_tcp_nonblocking(address.into(), options)?;
         Ok(Self { handle: Handle::new(&runtime, listener, Kind::Watched)? })
     }

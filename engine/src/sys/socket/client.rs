@@ -188,7 +188,8 @@ mod tests {
 
     #[test]
     fn tcp_connects_and_is_accepted() {
-        let options = ListenOptions { backlog: 16, reuse_port: false, only_v6: true, nodelay: false };
+        let options =
+            ListenOptions { backlog: 16, reuse_port: false, only_v6: true, nodelay: false, deferred: false };
         for address in ["127.0.0.1:0", "[::1]:0"] {
             let listener = match listen_tcp_nonblocking(address.parse().unwrap(), options) {
                 Ok(listener) => listener,

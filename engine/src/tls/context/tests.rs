@@ -141,7 +141,7 @@ fn configurations_are_as_the_engine_needs_them() {
     let context = context(&options);
     let config = single(&context);
     assert!(config.enable_secret_extraction && !config.send_half_rtt_data && !config.ignore_client_order);
-    assert_eq!((config.max_early_data_size, config.send_tls13_tickets), (0, 2));
+    assert_eq!((config.max_early_data_size, config.send_tls13_tickets), (0, 1));
     assert!(config.ticketer.enabled() && !config.session_storage.can_cache());
     assert_eq!(config.ticketer.lifetime(), 12 * 60 * 60);
     let mut client = client(&[&pair.chain], None);
