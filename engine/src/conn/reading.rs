@@ -115,20 +115,22 @@ impl<D: Driver, S: Service> Connections<D, S> {
     #[cfg(feature = "tls")]
     #[cold]
     fn handle_breach(&mut self, key: Key, breach: Breach) {
+        let Some(connection) = self.table.get(key) else { return };
+        let is_quiet = connection.phase == Phase::Open && !connection.has(flag::SENDING | flag::LAST);
         let reason = match breach {
             Breach::Handshake => EndReason::TlsHandshakeFailed,
             Breach::Timeout => EndReason::TlsHandshakeTimeout,
             Breach::Record => EndReason::TlsRecordInvalid,
-            Breach::PlainHttp => {
+            Breach::PlainHttp if is_quiet => {
                 return self.refuse(key, Rejection::PlainHttpOnTls, EndReason::InvalidRequest);
             }
+            Breach::PlainHttp => EndReason::InvalidRequest,
         };
-        match self.table.get(key) {
+        if is_quiet {
             // The alert is on its way: the end must not overtake it.
-            Some(connection) if connection.phase == Phase::Open && !connection.has(flag::SENDING) => {
-                self.close(key, reason);
-            }
-            _ => self.end(key, reason),
+            self.close(key, reason);
+        } else {
+            self.end(key, reason);
         }
     }
 

@@ -12,11 +12,14 @@ use rustls::{HandshakeKind, ProtocolVersion, ServerConfig};
 
 use super::context::Snapshot;
 use super::hello::{self, Asked};
-use super::record::{Alert, Records};
+use super::record::{Alert, Records, record_bytes};
 use crate::driver::secure::TlsInfo;
 
 /// Flights of clients are a few thousand bytes at most, with certificates some tens of thousands.
-const INCOMING_MAX: usize = 128 * 1024;
+pub(super) const INCOMING_MAX: usize = 128 * 1024;
+
+/// So often a hello that is in several records is looked at for a name.
+const ASKS_MAX: u32 = 32;
 
 /// So many bytes of a name that nobody has are shown.
 const NAME_SHOWN: usize = 64;
@@ -30,9 +33,10 @@ pub(super) struct Handshake {
     pub(super) incoming: Vec<u8>,
     /// What is to be sent.
     pub(super) outgoing: Vec<u8>,
-    /// Data that came right behind the handshake.
-    early: Vec<u8>,
-    is_closed: bool,
+    /// How many bytes of that rustls has been given: whole records.
+    given: usize,
+    /// How often rustls has been asked for a name.
+    asks: u32,
     /// What the client asks for.
     server_name: Option<String>,
 }
@@ -51,12 +55,8 @@ pub(super) enum Step {
 pub(super) struct Agreed {
     pub(super) secrets: Secrets,
     pub(super) info: TlsInfo,
-    /// Data that has come already.
-    pub(super) data: Vec<u8>,
     /// Bytes of records that are not decrypted.
     pub(super) rest: Vec<u8>,
-    /// The peer sends no more.
-    pub(super) is_closed: bool,
 }
 
 /// The keys in use, and what makes the next ones.
@@ -86,8 +86,8 @@ impl Handshake {
             connection: None,
             incoming: Vec::new(),
             outgoing: Vec::new(),
-            early: Vec::new(),
-            is_closed: false,
+            given: 0,
+            asks: 0,
             server_name: None,
         }
     }
@@ -117,32 +117,18 @@ impl Handshake {
                 Err(step) => return step,
             }
         }
-        let Some(connection) = &mut self.connection else { return Step::More };
         loop {
-            let UnbufferedStatus { mut discard, state, .. } =
-                connection.process_tls_records(&mut self.incoming);
-            let mut is_over = false;
+            let Some(connection) = &mut self.connection else { return Step::More };
+            let given = &mut self.incoming[..self.given];
+            let UnbufferedStatus { discard, state, .. } = connection.process_tls_records(given);
+            let (mut is_over, mut is_blocked) = (false, false);
             match state {
                 Ok(ConnectionState::EncodeTlsData(mut data)) => encode(&mut data, &mut self.outgoing),
                 Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
-                Ok(ConnectionState::ReadTraffic(mut traffic)) => {
-                    while let Some(record) = traffic.next_record() {
-                        let Ok(record) = record else { break };
-                        self.early.extend_from_slice(record.payload);
-                        discard += record.discard;
-                    }
-                }
-                Ok(ConnectionState::PeerClosed) => self.is_closed = true,
                 Ok(ConnectionState::WriteTraffic(_)) => is_over = true,
-                Ok(ConnectionState::BlockedHandshake) => {
-                    self.incoming.drain(..discard);
-                    if self.incoming.len() > INCOMING_MAX {
-                        return self.fail(Alert::DecodeError, String::from("a flight without end"));
-                    }
-                    return Step::More;
-                }
-                // Early data is never offered, and nothing is closed before it has begun.
-                Ok(_) => return self.fail(Alert::UnexpectedMessage, String::from("closed in the handshake")),
+                Ok(ConnectionState::BlockedHandshake) => is_blocked = true,
+                // No data comes before the end, and early data is never offered.
+                Ok(_) => return self.fail(Alert::UnexpectedMessage, String::from("out of order")),
                 Err(error) => {
                     let told = error.to_string();
                     self.drain_alert();
@@ -150,10 +136,28 @@ impl Handshake {
                 }
             }
             self.incoming.drain(..discard);
+            self.given -= discard;
             if is_over {
                 return self.finish();
             }
+            if is_blocked && !self.give_more() {
+                return Step::More;
+            }
         }
+    }
+
+    /// Gives rustls one more record. It gets no record behind the handshake's last one: what it makes of such would be
+    /// lost with it, new keys above all.
+    fn give_more(&mut self) -> bool {
+        let rest = &self.incoming[self.given..];
+        let record = match record_bytes(rest) {
+            Ok(Some(bytes)) if bytes <= rest.len() => bytes,
+            Ok(_) => 0,
+            // It says what is wrong.
+            Err(_) => rest.len(),
+        };
+        self.given += record;
+        record > 0
     }
 
     /// What serves the name that the client asks for; `None` as long as it has not said.
@@ -161,8 +165,16 @@ impl Handshake {
         match hello::asked(&self.incoming) {
             Asked::Unknown => return Ok(None),
             Asked::For(name) => self.server_name = name.map(str::to_owned),
+            // It makes no difference, and rustls will see.
+            Asked::Unclear if self.snapshot.is_single().is_some() => {}
+            Asked::Unclear if self.asks == ASKS_MAX => {
+                return Err(self.fail(Alert::DecodeError, String::from("a hello in too many pieces")));
+            }
             Asked::Unclear => match ask_rustls(&self.incoming) {
-                Asking::More => return Ok(None),
+                Asking::More => {
+                    self.asks += 1;
+                    return Ok(None);
+                }
                 Asking::For(name) => self.server_name = name,
                 Asking::Failed(told, alert) => {
                     self.outgoing.extend_from_slice(&alert);
@@ -229,9 +241,7 @@ impl Handshake {
         Step::Done(Box::new(Agreed {
             secrets: Secrets { records, next },
             info,
-            data: std::mem::take(&mut self.early),
             rest: std::mem::take(&mut self.incoming),
-            is_closed: self.is_closed,
         }))
     }
 }

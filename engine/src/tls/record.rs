@@ -204,6 +204,9 @@ impl Records {
             let aad = Aad::from(<[u8; HEADER_BYTES]>::try_from(&*header).map_err(|_| Alert::DecodeError)?);
             let plain = half.key.open_in_place(Nonce::assume_unique_for_key(nonce), aad, body);
             let plain = plain.map_err(|_| Alert::BadRecordMac)?;
+            if plain.len() > PLAIN_MAX + 1 {
+                return Err(Alert::RecordOverflow);
+            }
             // Behind the content come its type and as many zeros as the peer likes (RFC 8446 section 5.4).
             let last = plain.iter().rposition(|&byte| byte != 0).ok_or(Alert::UnexpectedMessage)?;
             let content = Content::of(plain[last]).ok_or(Alert::UnexpectedMessage)?;

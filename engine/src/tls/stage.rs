@@ -18,7 +18,7 @@ use std::sync::Arc;
 use peregrine_pool::{BlockConfig, Blocks, Key, Lease};
 
 use super::context::Context;
-use super::handshake::{Handshake, Secrets, Step};
+use super::handshake::{Handshake, INCOMING_MAX, Secrets, Step};
 use super::offload::{Done, Offload, Returns};
 use super::record::{OVERHEAD_MAX, PLAIN_MAX, RECORD_MAX};
 use crate::driver::secure::Breach;
@@ -30,6 +30,9 @@ const FLIGHTS_PER_TURN: u32 = 8;
 
 /// How long what is last said to a peer may take before the socket is closed without it, in milliseconds.
 const LEAVE_MILLIS: u64 = 2000;
+
+/// What found no block to be sent from is tried again after so long.
+const RETRY_MILLIS: u64 = 20;
 
 /// Records that are put together from several receives lie in blocks of their own. They stay as long as a part of a
 /// record is missing, or as what they hold is unread.
@@ -119,6 +122,10 @@ struct Session {
     is_peer_closed: bool,
     /// We have said so.
     has_said_goodbye: bool,
+    /// What the peer has asked for is answered, and the answer is not on its way yet.
+    is_answering: bool,
+    /// The peer's end has come while its handshake waits.
+    holds_eof: bool,
     /// Records without data since the last one with any.
     idle_records: u8,
     /// A record that has not come whole, and how much of it has.
@@ -133,7 +140,7 @@ struct Session {
 }
 
 /// A driver with TLS.
-pub(crate) struct Stage<D> {
+pub(crate) struct Stage<D: Driver> {
     driver: D,
     /// By listener; none for those without TLS.
     contexts: Vec<Option<Arc<Context>>>,
@@ -231,7 +238,7 @@ impl<D: Driver> Stage<D> {
     /// The driver's receive has ended: so has the connection's, with the last of what was told since `first`, or
     /// nobody is told and it is started anew.
     fn settle(&mut self, session: &mut Session, first: usize) {
-        if session.is_receiving_inside || !session.is_receiving {
+        if session.is_receiving_inside || !session.is_receiving || session.holds_eof {
             return;
         }
         if self.ready.len() > first
@@ -287,6 +294,11 @@ impl<D: Driver> Stage<D> {
             match outcome {
                 Received::Data { lease, len } => stage.take(session, lease, len as usize),
                 Received::Eof if session.is_peer_closed => {}
+                // What has come before it comes first.
+                Received::Eof if session.is_queued || matches!(session.state, State::Away(_)) => {
+                    session.holds_eof = true;
+                    return;
+                }
                 Received::Eof => {
                     session.is_peer_closed = true;
                     stage.tell(session, Received::Eof);
@@ -303,12 +315,15 @@ impl<D: Driver> Stage<D> {
     #[inline]
     fn take(&mut self, session: &mut Session, lease: Lease, len: usize) {
         match &mut session.state {
-            _ if session.is_peer_closed => {}
+            _ if session.is_peer_closed || session.is_aborted => {}
             State::Open(_) => self.open(session, lease, len),
             State::Shaking(handshake) => {
                 // No record begins with a letter, and every request does.
                 if handshake.is_new() && lease.first().is_some_and(u8::is_ascii_alphabetic) {
                     return self.turn_away(session);
+                }
+                if handshake.incoming.len() + len > INCOMING_MAX {
+                    return self.fail(session, Breach::Handshake, "more than any handshake has");
                 }
                 handshake.push(&lease[..len]);
                 drop(lease);
@@ -322,6 +337,9 @@ impl<D: Driver> Stage<D> {
                     self.backlog.push_back(session.key);
                 }
             }
+            State::Away(bytes) if bytes.len() + len > INCOMING_MAX => {
+                self.fail(session, Breach::Handshake, "more than any handshake has");
+            }
             State::Away(bytes) => bytes.extend_from_slice(&lease[..len]),
             State::Plain => self.tell(session, Received::Data { lease, len: len as u32 }),
             State::Broken => {}
@@ -334,6 +352,15 @@ impl<D: Driver> Stage<D> {
         self.counters.failed += 1;
         self.note(Breach::PlainHttp, "");
         self.tell(session, Received::Broken(Breach::PlainHttp));
+    }
+
+    /// Gives a handshake up, with no alert: nothing of it is worth one.
+    #[cold]
+    fn fail(&mut self, session: &mut Session, breach: Breach, detail: &str) {
+        session.state = State::Broken;
+        self.counters.failed += 1;
+        self.note(breach, detail);
+        self.tell(session, Received::Broken(breach));
     }
 
     fn note(&self, breach: Breach, detail: &str) {
@@ -384,6 +411,8 @@ impl<D: Driver> Stage<D> {
                 }
                 if is_waiting {
                     stage.send_away(session);
+                } else {
+                    stage.hear_held_end(session);
                 }
                 stage.settle(session, first);
             });
@@ -405,17 +434,11 @@ impl<D: Driver> Stage<D> {
                 }
                 session.state = State::Open(Box::new(agreed.secrets));
                 self.ready.push_back(Event::Secured { key: session.key, info: Rc::new(agreed.info) });
-                self.open_early(session, &agreed.data, &agreed.rest);
-                if agreed.is_closed {
-                    self.hear_goodbye(session);
-                }
+                self.open_early(session, &agreed.rest);
                 return self.unflushed.push(session.key);
             }
             Step::Failed(told) => {
-                session.state = State::Broken;
-                self.counters.failed += 1;
-                self.note(Breach::Handshake, &told);
-                self.tell(session, Received::Broken(Breach::Handshake));
+                self.fail(session, Breach::Handshake, &told);
             }
         }
         self.flush(session);
@@ -434,9 +457,15 @@ impl<D: Driver> Stage<D> {
                 session.is_queued = false;
                 let first = stage.ready.len();
                 stage.shake(session);
+                stage.hear_held_end(session);
                 stage.settle(session, first);
             });
         }
+    }
+
+    /// The end that has come while a handshake waited, once what has come before it is taken.
+    fn hear_held_end(&mut self, session: &mut Session) {
+        session.is_peer_closed |= std::mem::take(&mut session.holds_eof);
     }
 
     /// Whether the handshake of `key` is not over.
@@ -449,7 +478,8 @@ impl<D: Driver> Stage<D> {
 
     /// When the next handshake must be over, or the next leaving session is cut off.
     fn next_deadline(&mut self) -> Option<u64> {
-        let mut next = self.leaving.iter().map(|session| session.leave_by).min();
+        let leaving = self.leaving.iter().filter(|session| !session.is_aborted);
+        let mut next = leaving.map(|session| session.leave_by).min();
         for listener in 0..self.deadlines.len() {
             while let Some(&(deadline, key)) = self.deadlines[listener].front() {
                 if self.is_shaking(key) {
@@ -474,11 +504,9 @@ impl<D: Driver> Stage<D> {
                     continue;
                 }
                 self.with(key, |stage, session| {
-                    session.state = State::Broken;
-                    stage.counters.failed += 1;
-                    stage.note(Breach::Timeout, "");
                     let first = stage.ready.len();
-                    stage.tell(session, Received::Broken(Breach::Timeout));
+                    stage.fail(session, Breach::Timeout, "");
+                    stage.hear_held_end(session);
                     stage.settle(session, first);
                 });
             }
@@ -488,6 +516,15 @@ impl<D: Driver> Stage<D> {
                 session.is_aborted = true;
                 self.driver.abort(session.socket);
             }
+        }
+    }
+}
+
+impl<D: Driver> Drop for Stage<D> {
+    /// Nobody else knows of those that are leaving.
+    fn drop(&mut self) {
+        for session in std::mem::take(&mut self.leaving) {
+            self.driver.abandon(session.socket);
         }
     }
 }
@@ -528,6 +565,8 @@ impl<D: Driver> Driver for Stage<D> {
             is_queued: false,
             is_peer_closed: false,
             has_said_goodbye: false,
+            is_answering: false,
+            holds_eof: false,
             idle_records: 0,
             partial: None,
             flight: None,
@@ -621,7 +660,7 @@ impl<D: Driver> Driver for Stage<D> {
             session.shut = Shut::Wanted;
             self.flush(&mut session);
         }
-        if session.flight.is_none() && (session.own.is_empty() || session.is_aborted) {
+        if session.flight.is_none() {
             return self.release(socket);
         }
         session.leave_by = self.driver.now().millis + LEAVE_MILLIS;
@@ -645,7 +684,9 @@ impl<D: Driver> Driver for Stage<D> {
             }
         }
         let is_busy = !self.backlog.is_empty() || !self.ready.is_empty();
-        let until = if is_busy { Some(0) } else { [until, self.next_deadline()].into_iter().flatten().min() };
+        let retry = (!self.unflushed.is_empty()).then(|| self.driver.now().millis + RETRY_MILLIS);
+        let deadlines = [until, self.next_deadline(), retry];
+        let until = if is_busy { Some(0) } else { deadlines.into_iter().flatten().min() };
         self.driver.turn(until)?;
         self.flights_left = FLIGHTS_PER_TURN;
         self.work_off();

@@ -56,8 +56,12 @@ impl HttpsRedirection {
             return None;
         };
         let target = request.target();
-        // Only what is a path can follow a host: not `*`, and not the absolute form.
-        let target = if target.starts_with('/') { target } else { "/" };
+        // Only what is a path can follow a host: not `*`, and of the absolute form what is behind its own.
+        let target = match target.split_once("://") {
+            _ if target.starts_with('/') => target,
+            Some((_, behind)) => behind.find('/').map_or("/", |slash| &behind[slash..]),
+            None => "/",
+        };
         Some(if port == 443 {
             format!("https://{host}{target}")
         } else {

@@ -274,6 +274,27 @@ fn every_end_has_its_reason() {
     assert_eq!(missing.count(), 0, "a reason has no scenario");
 }
 
+#[cfg(feature = "tls")]
+#[test]
+fn plain_http_that_comes_too_late_is_not_answered() {
+    // While it lingers, and once it is ending.
+    for is_ending in [false, true] {
+        let (mut harness, peer) = after(b"", |_| {});
+        if is_ending {
+            harness.connections.end_all();
+        } else {
+            harness.connections.drain();
+        }
+        let key = harness.connections.table.iter_keys().next().expect("it is not closed yet");
+        let outcome = Received::Broken(Breach::PlainHttp);
+        assert!(harness.connections.handle(Event::Received { key, outcome, more: true }).is_none());
+        harness.turns(5);
+        peer.close();
+        harness.assert_nothing_left();
+        assert!(peer.received().is_empty());
+    }
+}
+
 #[test]
 fn no_block_to_answer_with_ends_the_connection() {
     let shape = BlockConfig { block_bytes: 4096, stride_bytes: 4096, max_blocks: 1, chunk_blocks: 1 };

@@ -24,7 +24,7 @@ impl<D: Driver> Stage<D> {
         let (mut start, mut end) = (0, 0);
         let mut problem = None;
         while at < len && !session.is_peer_closed && problem.is_none() {
-            let State::Open(secrets) = &mut session.state else { return };
+            let State::Open(secrets) = &mut session.state else { break };
             let record = match record_bytes(&lease[at..len]) {
                 Ok(Some(bytes)) if at + bytes <= len => at..at + bytes,
                 Ok(_) => break,
@@ -57,7 +57,7 @@ impl<D: Driver> Stage<D> {
         if !rest.is_empty() && problem.is_none() && !session.is_peer_closed {
             self.fill(session, &lease[rest]);
         }
-        if end > start {
+        if end > start && !session.is_aborted {
             lease.skip(start);
             self.tell(session, Received::Data { lease, len: (end - start) as u32 });
         }
@@ -125,15 +125,7 @@ impl<D: Driver> Stage<D> {
     }
 
     /// Takes what has come together with the handshake's end.
-    pub(super) fn open_early(&mut self, session: &mut Session, data: &[u8], rest: &[u8]) {
-        for piece in data.chunks(self.whole.stats().block_bytes) {
-            let Some(mut lease) = self.whole.lease() else {
-                session.state = State::Broken;
-                return self.tell(session, Received::Failed(Errno(libc::ENOMEM)));
-            };
-            lease[..piece.len()].copy_from_slice(piece);
-            self.tell(session, Received::Data { lease, len: piece.len() as u32 });
-        }
+    pub(super) fn open_early(&mut self, session: &mut Session, rest: &[u8]) {
         let mut at = 0;
         while at < rest.len() && matches!(session.state, State::Open(_)) && !session.is_peer_closed {
             at += self.fill(session, &rest[at..]);
@@ -162,12 +154,15 @@ impl<D: Driver> Stage<D> {
                     return Err(Alert::IllegalParameter);
                 }
                 secrets.renew_incoming()?;
-                // One answer is enough for many requests that nobody has had an answer to.
-                if wants_ours == 1 && !session.has_said_goodbye {
+                // One answer is enough for all that ask before it is on its way.
+                if wants_ours == 1 && !session.is_answering && !session.has_said_goodbye {
+                    session.is_answering = true;
                     self.renew_outgoing(session)?;
                 }
             }
+            (Content::Handshake, &[CLIENT_HELLO, ..]) if !is_tls13 && session.is_answering => {}
             (Content::Handshake, &[CLIENT_HELLO, ..]) if !is_tls13 => {
+                session.is_answering = true;
                 self.say(session, Content::Alert, &[WARNING, Alert::NoRenegotiation as u8])?;
             }
             _ => return Err(Alert::UnexpectedMessage),

@@ -66,6 +66,7 @@ impl<D: Driver> Stage<D> {
         if own > 0 {
             lease.get_mut(..own)?.copy_from_slice(&session.own);
             session.own = Vec::new();
+            session.is_answering = false;
         }
         if is_worn {
             if !secrets.records.is_tls13() {
@@ -125,7 +126,7 @@ impl<D: Driver> Stage<D> {
     /// Starts what is to be sent next, if nothing is being sent.
     #[inline]
     pub(super) fn flush(&mut self, session: &mut Session) {
-        if session.flight.is_some() || session.is_aborted {
+        if session.flight.is_some() || session.is_aborted || session.shut == Shut::Done {
             return;
         }
         if session.own.is_empty() && session.held.is_none() && session.shut != Shut::Wanted {
@@ -141,11 +142,9 @@ impl<D: Driver> Stage<D> {
             return self.start(session, buffer);
         }
         if session.shut == Shut::Wanted && !session.has_said_goodbye {
+            // Without it the peer takes the end for one that an attacker has made.
+            let _ = self.say(session, Content::Alert, &[WARNING, Alert::CloseNotify as u8]);
             session.has_said_goodbye = true;
-            if matches!(session.state, State::Open(_)) {
-                // Without it the peer takes the end for one that an attacker has made.
-                let _ = self.say(session, Content::Alert, &[WARNING, Alert::CloseNotify as u8]);
-            }
         }
         if !session.own.is_empty() {
             return self.send_own(session);
@@ -159,11 +158,12 @@ impl<D: Driver> Stage<D> {
     fn send_own(&mut self, session: &mut Session) {
         let bytes = std::mem::take(&mut session.own);
         let Some(mut lease) = self.small.lease() else {
-            // It is tried again with what comes next.
+            // It is tried again before the next turn.
             session.own = bytes;
-            return;
+            return self.unflushed.push(session.key);
         };
         session.flight = Some(Flight::Own);
+        session.is_answering = false;
         let buffer = if bytes.len() <= lease.len() {
             lease[..bytes.len()].copy_from_slice(&bytes);
             SendBuffer::new(lease, bytes.len() as u32, None)
@@ -181,6 +181,10 @@ impl<D: Driver> Stage<D> {
         message: &[u8],
     ) -> Result<(), Alert> {
         let State::Open(secrets) = &mut session.state else { return Ok(()) };
+        // Nothing may come behind a goodbye (RFC 8446 section 6.1).
+        if session.has_said_goodbye {
+            return Ok(());
+        }
         let start = session.own.len();
         session.own.resize(start + message.len() + OVERHEAD_MAX, 0);
         let sealed = secrets.records.seal(content, message, &mut session.own[start..]);
@@ -196,7 +200,7 @@ impl<D: Driver> Stage<D> {
     }
 
     pub(super) fn is_leaving(&self, key: Key) -> bool {
-        self.leaving.iter().any(|session| session.key == key)
+        !self.leaving.is_empty() && self.leaving.iter().any(|session| session.key == key)
     }
 
     /// A send has ended of a session whose connection is gone.

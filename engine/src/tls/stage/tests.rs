@@ -21,7 +21,7 @@ use crate::driver::{Driver, Errno, Event, Fd, Interest, Now, Received, SendBuffe
 use crate::sys::wake::Waker;
 use crate::tls::context::Context;
 use crate::tls::offload::{Offload, Returns};
-use crate::tls::{Certificate, TlsOptions};
+use crate::tls::{Certificate, TlsName, TlsOptions};
 
 const SMALL: BlockConfig =
     BlockConfig { block_bytes: 4096, stride_bytes: 4096, max_blocks: 64, chunk_blocks: 8 };
@@ -349,6 +349,14 @@ impl Rig {
                 return heard;
             }
         }
+    }
+
+    /// The client's hello, and the server's flight: the client's last one is still to come.
+    fn exchange_hello(&mut self) {
+        let hello = self.from_client();
+        self.arrive(&hello);
+        self.to_client();
+        assert!(!self.client.is_handshaking() && self.info.is_none());
     }
 
     fn shake(&mut self) {
@@ -905,4 +913,168 @@ fn a_warm_connection_holds_no_buffer() {
     assert!(session.partial.is_none() && session.own.capacity() == 0 && session.held.is_none());
     assert_eq!(rig.stage.whole.stats().leased, 0);
     assert_eq!(rig.stage.small.stats().leased + rig.stage.large.stats().leased, 0);
+}
+
+#[test]
+fn a_peer_that_asks_for_keys_and_never_reads_costs_one_answer() {
+    for (version, message) in [(&TLS13, &[24, 0, 0, 1, 1][..]), (&TLS12, &[1, 0, 0, 0][..])] {
+        let files = Files::new();
+        let client = client_config(&files, &[version]);
+        let mut rig = Rig::with(files, TlsOptions::default(), client, 4096);
+        rig.shake();
+        rig.stage.driver.takes = None;
+        rig.send(b"stuck", None);
+        for _ in 0..50 {
+            for _ in 0..32 {
+                rig.arrive(&rig.forge(22, message, 0));
+            }
+            rig.arrive(&rig.forge(23, b"x", 0));
+        }
+        assert_eq!(rig.plain.len(), 50);
+        let session = rig.stage.sessions[rig.key.index() as usize].as_ref().unwrap();
+        assert!(session.own.len() < 100, "{} bytes wait", session.own.len());
+    }
+}
+
+#[test]
+fn nothing_is_sent_behind_our_goodbye() {
+    for (version, message) in [(&TLS13, &[24, 0, 0, 1, 1][..]), (&TLS12, &[1, 0, 0, 0][..])] {
+        let files = Files::new();
+        let client = client_config(&files, &[version]);
+        let mut rig = Rig::with(files, TlsOptions::default(), client, 4096);
+        rig.shake();
+        rig.stage.shutdown_write(SOCKET);
+        rig.settle();
+        assert!(rig.stage.driver.is_shut);
+        // The driver would not take a send any more.
+        rig.arrive(&rig.forge(22, message, 0));
+        let mut broken = rig.forge(23, b"x", 0);
+        broken[8] ^= 1;
+        rig.arrive(&broken);
+        assert_eq!(rig.breach, Some(Breach::Record));
+    }
+}
+
+#[test]
+fn a_socket_is_closed_though_there_is_no_block_for_the_goodbye() {
+    let mut rig = Rig::new(4096);
+    rig.shake();
+    rig.stage.driver.end(rig.key, Received::Eof);
+    rig.settle();
+    let held: Vec<_> = std::iter::from_fn(|| rig.stage.small.lease()).collect();
+    rig.stage.close(SOCKET);
+    assert!(rig.stage.driver.is_closed && rig.stage.leaving.is_empty());
+    drop(held);
+    rig.settle();
+    assert_eq!(rig.stage.next_deadline(), None);
+}
+
+#[test]
+fn an_end_does_not_overtake_a_handshake_that_waits() {
+    for offload in [None, Some(Offload::start(1))] {
+        let mut rig = Rig::new(4096);
+        rig.exchange_hello();
+        rig.client.writer().write_all(b"a request").unwrap();
+        let bytes = rig.from_client();
+        let is_away = offload.is_some();
+        rig.stage.offload = offload.map(|offload| (offload, Returns::new(Waker::new().unwrap())));
+        rig.stage.flights_left = 0;
+        // One turn brings the last flight with the request, and the end.
+        rig.stage.driver.arrive(rig.key, &bytes, true);
+        rig.stage.driver.end(rig.key, Received::Eof);
+        while !rig.is_eof {
+            while let Some(event) = rig.stage.next() {
+                rig.handle(event);
+            }
+            rig.stage.turn(Some(0)).unwrap();
+            if is_away {
+                rig.stage.driver.events.push_back(Event::Woken);
+            }
+        }
+        assert_eq!(rig.plain, b"a request");
+        assert!(rig.info.is_some());
+        while let Some(event) = rig.stage.next() {
+            assert!(matches!(event, Event::Woken), "{event:?} after the end");
+        }
+    }
+}
+
+#[test]
+fn what_comes_while_a_handshake_waits_is_bounded() {
+    for is_away in [false, true] {
+        let mut rig = Rig::new(4096);
+        if is_away {
+            // No thread takes the job.
+            rig.stage.offload = Some((Offload::start(0), Returns::new(Waker::new().unwrap())));
+        }
+        let hello = rig.from_client();
+        rig.stage.flights_left = 0;
+        rig.stage.driver.arrive(rig.key, &hello, true);
+        for _ in 0..100 {
+            rig.stage.driver.arrive(rig.key, &[23; 4096], true);
+            while let Some(event) = rig.stage.next() {
+                rig.handle(event);
+            }
+        }
+        assert_eq!(rig.breach, Some(Breach::Handshake));
+        let session = rig.stage.sessions[rig.key.index() as usize].as_ref().unwrap();
+        assert!(matches!(session.state, State::Broken));
+    }
+}
+
+#[test]
+fn keys_that_are_new_right_behind_the_handshake_are_taken() {
+    let mut rig = Rig::new(4096);
+    rig.exchange_hello();
+    rig.client.refresh_traffic_keys().unwrap();
+    rig.client.writer().write_all(b"a request").unwrap();
+    let bytes = rig.from_client();
+    rig.arrive(&bytes);
+    assert_eq!(rig.plain, b"a request");
+    rig.send(b"an answer", None);
+    assert_eq!(rig.exchange(), b"an answer");
+}
+
+#[test]
+fn a_hello_in_many_pieces_is_looked_at_so_often_and_no_more() {
+    let files = Files::new();
+    let client = client_config(&files, &[&TLS13]);
+    let mut options = files.options();
+    options.names.push(TlsName::new("localhost", options.certificate.clone().unwrap()));
+    let mut rig = Rig::with(files, options, client, 4096);
+    let hello = rig.from_client();
+    let in_records = |len: usize| {
+        let pieces = hello[5..].chunks(len);
+        pieces.map(|piece| [&[22, 3, 1, 0, piece.len() as u8][..], piece].concat()).collect::<Vec<_>>()
+    };
+    for record in in_records(200) {
+        rig.arrive(&record);
+    }
+    rig.to_client();
+    rig.shake();
+    assert_eq!(rig.info.clone().unwrap().server_name.as_deref(), Some("localhost"));
+
+    let files = Files::new();
+    let client = client_config(&files, &[&TLS13]);
+    let mut options = files.options();
+    options.names.push(TlsName::new("localhost", options.certificate.clone().unwrap()));
+    let mut rig = Rig::with(files, options, client, 4096);
+    for record in in_records(1) {
+        rig.arrive(&record);
+    }
+    assert_eq!(rig.breach, Some(Breach::Handshake));
+}
+
+#[test]
+fn nothing_is_heard_after_an_abort() {
+    let mut rig = Rig::new(4096);
+    rig.shake();
+    let goodbye = rig.forge(21, &[1, 0], 0);
+    rig.stage.driver.arrive(rig.key, &goodbye, true);
+    rig.stage.abort(SOCKET);
+    rig.stage.driver.end(rig.key, Received::Stopped);
+    rig.settle();
+    assert!(!rig.is_eof && !rig.is_receiving);
+    rig.stage.close(SOCKET);
+    assert!(rig.stage.driver.is_closed);
 }
