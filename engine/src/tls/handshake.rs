@@ -131,6 +131,7 @@ impl Handshake {
                 Ok(_) => return self.fail(Alert::UnexpectedMessage, String::from("out of order")),
                 Err(error) => {
                     let told = error.to_string();
+                    self.incoming.drain(..discard);
                     self.drain_alert();
                     return Step::Failed(told);
                 }
@@ -204,15 +205,19 @@ impl Handshake {
     }
 
     /// Brings the alert out that rustls has queued with its error.
+    ///
+    /// It gets what has come once more: it remembers places in it, those of messages behind the one that has failed, and
+    /// panics where there is nothing.
     fn drain_alert(&mut self) {
         let Some(connection) = &mut self.connection else { return };
         loop {
-            let UnbufferedStatus { state, .. } = connection.process_tls_records(&mut []);
+            let UnbufferedStatus { discard, state, .. } = connection.process_tls_records(&mut self.incoming);
             match state {
                 Ok(ConnectionState::EncodeTlsData(mut data)) => encode(&mut data, &mut self.outgoing),
                 Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
                 _ => return,
             }
+            self.incoming.drain(..discard);
         }
     }
 
