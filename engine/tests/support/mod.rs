@@ -4,6 +4,8 @@
 
 pub(crate) mod client;
 pub(crate) mod streams;
+#[cfg(feature = "tls")]
+pub(crate) mod tls;
 pub(crate) mod wire;
 
 use std::net::Ipv4Addr;

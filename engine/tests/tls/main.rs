@@ -1,0 +1,12 @@
+//! https over real sockets: a server in this process, and rustls' own client.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod clients;
+mod names;
+mod redirection;
+mod reload;
+mod serving;
+mod start;
+mod wrong;
