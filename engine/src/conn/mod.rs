@@ -134,6 +134,7 @@ impl Streaming {
 
 /// Why a connection ended; the label of a metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(not(feature = "tls"), allow(dead_code, reason = "some are of TLS"))]
 pub(crate) enum EndReason {
     /// The peer closed between two requests.
     ClosedByPeer,

@@ -3,12 +3,14 @@
 //! Owns the words in which a stage between driver and connection tells of itself. It must not know how anything is
 //! secured.
 
+#[cfg(feature = "tls")]
 use std::fmt;
 
 /// What TLS has agreed upon for one connection (ASP.NET Core's `ITlsHandshakeFeature` and
 /// `ITlsConnectionFeature`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
+#[cfg_attr(not(feature = "tls"), allow(unreachable_pub, reason = "then nobody shows it"))]
 pub struct TlsInfo {
     /// The version, `TLS 1.3` or `TLS 1.2`.
     pub version: &'static str,
@@ -26,6 +28,7 @@ pub struct TlsInfo {
     pub client_certificates: Vec<Vec<u8>>,
 }
 
+#[cfg(feature = "tls")]
 impl TlsInfo {
     pub(crate) fn new(version: &'static str, cipher_suite: &'static str) -> Self {
         Self {
@@ -41,6 +44,7 @@ impl TlsInfo {
 }
 
 /// Why a connection could not be secured, or is so no longer.
+#[cfg(feature = "tls")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Breach {
     /// The handshake has failed; the peer is told by an alert.
@@ -53,6 +57,7 @@ pub(crate) enum Breach {
     Record,
 }
 
+#[cfg(feature = "tls")]
 impl fmt::Display for Breach {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

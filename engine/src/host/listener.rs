@@ -25,6 +25,7 @@ pub(crate) struct Listener {
     /// The socket. Shared by all workers where the kernel does not spread connections over several.
     pub(crate) fd: Arc<OwnedFd>,
     /// The number of its address among those that are configured, if that is one of https.
+    #[cfg_attr(not(feature = "tls"), expect(dead_code, reason = "who asks is of TLS"))]
     pub(crate) secured: Option<usize>,
 }
 

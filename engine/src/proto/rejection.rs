@@ -8,6 +8,7 @@ use peregrine_parser::{ChunkError, HeadError};
 
 /// A reason to refuse a request. The connection ends with the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(not(feature = "tls"), allow(dead_code, reason = "some are of TLS"))]
 pub(crate) enum Rejection {
     /// The head breaks the grammar, a limit, or the framing rules.
     Head(HeadError),

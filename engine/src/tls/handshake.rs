@@ -3,6 +3,7 @@
 //! The only file that names rustls' connections, whose interface changes with its next version. It must not know
 //! sockets, nor when anything is sent.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use rustls::kernel::KernelConnection;
@@ -102,8 +103,14 @@ impl Handshake {
         self.incoming.extend_from_slice(bytes);
     }
 
+    /// Goes on with what is there. Nothing that a peer sends may end a worker: a panic is the handshake's alone.
+    pub(super) fn advance_safely(&mut self) -> Step {
+        let step = catch_unwind(AssertUnwindSafe(|| self.advance()));
+        step.unwrap_or_else(|_| Step::Failed(String::from("it has panicked")))
+    }
+
     /// Goes on with what is there.
-    pub(super) fn advance(&mut self) -> Step {
+    fn advance(&mut self) -> Step {
         if self.connection.is_none() {
             match self.choose() {
                 Ok(Some(config)) => match UnbufferedServerConnection::new(config) {
@@ -211,13 +218,15 @@ impl Handshake {
     fn drain_alert(&mut self) {
         let Some(connection) = &mut self.connection else { return };
         loop {
-            let UnbufferedStatus { discard, state, .. } = connection.process_tls_records(&mut self.incoming);
+            let given = &mut self.incoming[..self.given];
+            let UnbufferedStatus { discard, state, .. } = connection.process_tls_records(given);
             match state {
                 Ok(ConnectionState::EncodeTlsData(mut data)) => encode(&mut data, &mut self.outgoing),
                 Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
                 _ => return,
             }
             self.incoming.drain(..discard);
+            self.given -= discard;
         }
     }
 

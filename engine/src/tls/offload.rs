@@ -4,7 +4,6 @@
 //! with what it has come to. It must not know connections.
 
 use std::collections::VecDeque;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
@@ -103,8 +102,7 @@ impl Drop for Offload {
 impl Shared {
     fn work(&self) {
         while let Some(Job { key, mut handshake, back }) = self.next() {
-            let step = catch_unwind(AssertUnwindSafe(|| handshake.advance()));
-            let step = step.unwrap_or_else(|_| Step::Failed(String::from("it has panicked")));
+            let step = handshake.advance_safely();
             let mut done = back.done.lock().unwrap_or_else(PoisonError::into_inner);
             done.push(Done { key, handshake, step });
             drop(done);

@@ -12,7 +12,7 @@ const KEY_UPDATE: [u8; 5] = [24, 0, 0, 1, 0];
 /// So many bytes of the stage's own go out with those of the connection: the tickets of a handshake.
 const JOINED_MAX: usize = 2048;
 
-/// The level of close_notify.
+/// The level of a goodbye.
 const WARNING: u8 = 1;
 
 impl<D: Driver> Stage<D> {

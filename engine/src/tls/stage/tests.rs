@@ -313,7 +313,7 @@ impl Rig {
         }
     }
 
-    fn from_client(&mut self) -> Vec<u8> {
+    fn client_says(&mut self) -> Vec<u8> {
         let mut bytes = Vec::new();
         while self.client.wants_write() {
             self.client.write_tls(&mut bytes).unwrap();
@@ -321,7 +321,7 @@ impl Rig {
         bytes
     }
 
-    fn to_client(&mut self) -> Vec<u8> {
+    fn client_hears(&mut self) -> Vec<u8> {
         let sent = std::mem::take(&mut self.stage.driver.sent);
         let mut unread = &*sent;
         let mut heard = Vec::new();
@@ -341,10 +341,10 @@ impl Rig {
         let mut heard = Vec::new();
         self.settle();
         loop {
-            let bytes = self.from_client();
+            let bytes = self.client_says();
             let is_quiet = bytes.is_empty() && self.stage.driver.sent.is_empty();
             self.arrive(&bytes);
-            heard.append(&mut self.to_client());
+            heard.append(&mut self.client_hears());
             if is_quiet {
                 return heard;
             }
@@ -353,9 +353,9 @@ impl Rig {
 
     /// The client's hello, and the server's flight: the client's last one is still to come.
     fn exchange_hello(&mut self) {
-        let hello = self.from_client();
+        let hello = self.client_says();
         self.arrive(&hello);
-        self.to_client();
+        self.client_hears();
         assert!(!self.client.is_handshaking() && self.info.is_none());
     }
 
@@ -543,7 +543,7 @@ fn what_no_key_fits_or_no_place_is_for_ends_the_connection_with_an_alert() {
             assert_eq!(rig.breach, Some(Breach::Record), "{name}");
             let before = rig.plain.len();
             assert!(rig.stage.driver.sent.len() > 7, "{name}: no alert");
-            rig.to_client();
+            rig.client_hears();
             assert!(rig.is_client_broken, "{name}: the client has not been told");
             // Nothing more is understood, and nothing is sent.
             rig.arrive(&bytes);
@@ -602,7 +602,7 @@ fn a_peer_that_says_goodbye_gets_its_answer_and_ours() {
         rig.shake();
         rig.client.writer().write_all(b"last words").unwrap();
         rig.client.send_close_notify();
-        let bytes = rig.from_client();
+        let bytes = rig.client_says();
         rig.arrive(&bytes);
         assert_eq!(rig.plain, b"last words");
         assert!(rig.is_eof);
@@ -612,7 +612,7 @@ fn a_peer_that_says_goodbye_gets_its_answer_and_ours() {
         rig.settle();
         assert!(rig.stage.driver.is_shut);
         assert!(!rig.stage.driver.sent.is_empty(), "no close_notify");
-        rig.to_client();
+        rig.client_hears();
         assert_eq!(rig.client.reader().read(&mut [0; 8]).unwrap(), 0, "the client must see an orderly end");
         rig.stage.close(SOCKET);
         assert!(rig.stage.driver.is_closed);
@@ -624,14 +624,14 @@ fn a_peer_that_leaves_is_said_goodbye_to() {
     let mut rig = Rig::new(4096);
     rig.shake();
     rig.client.send_close_notify();
-    let bytes = rig.from_client();
+    let bytes = rig.client_says();
     rig.arrive(&bytes);
     assert!(rig.is_eof);
     rig.stage.close(SOCKET);
     assert!(!rig.stage.driver.is_closed, "the goodbye is being sent");
     rig.settle();
     assert!(rig.stage.driver.is_closed && rig.stage.leaving.is_empty());
-    rig.to_client();
+    rig.client_hears();
     assert_eq!(rig.client.reader().read(&mut [0; 8]).unwrap(), 0);
     // Not to one that was cut off.
     let mut rig = Rig::new(4096);
@@ -652,7 +652,7 @@ fn we_say_goodbye_behind_what_is_being_sent() {
     rig.settle();
     rig.stage.shutdown_write(SOCKET);
     rig.settle();
-    assert_eq!(rig.to_client(), b"answer");
+    assert_eq!(rig.client_hears(), b"answer");
     assert!(rig.stage.driver.is_shut);
     assert_eq!(rig.client.reader().read(&mut [0; 8]).unwrap(), 0);
     // The peer's end comes without a goodbye: TCP tells.
@@ -711,13 +711,13 @@ fn keys_are_updated_in_both_directions() {
     rig.settle();
     rig.send(b"two", None);
     rig.settle();
-    assert_eq!(rig.to_client(), b"onetwo");
+    assert_eq!(rig.client_hears(), b"onetwo");
     // A flood of them is refused.
     let mut rig = Rig::new(4096);
     rig.shake();
     for _ in 0..40 {
         rig.client.refresh_traffic_keys().unwrap();
-        let bytes = rig.from_client();
+        let bytes = rig.client_says();
         rig.arrive(&bytes);
     }
     assert_eq!(rig.breach, Some(Breach::Record));
@@ -743,7 +743,7 @@ fn a_handshake_that_stalls_is_ended() {
         let client = client_config(&files, &[&TLS13]);
         let options = TlsOptions { handshake_timeout: Some(Duration::from_secs(3)), ..TlsOptions::default() };
         let mut rig = Rig::with(files, options, client, 4096);
-        let hello = rig.from_client();
+        let hello = rig.client_says();
         if progress > 0 {
             rig.arrive(&hello[..progress]);
         }
@@ -771,7 +771,7 @@ fn a_client_that_never_reads_holds_its_send_alone() {
     rig.stage.driver.takes = None;
     rig.send(b"answer", Some(Payload::Static(&[1; 100_000])));
     rig.client.writer().write_all(b"another request").unwrap();
-    let bytes = rig.from_client();
+    let bytes = rig.client_says();
     rig.arrive(&bytes);
     assert_eq!(rig.plain, b"another request");
     assert!(rig.sends.is_empty());
@@ -786,7 +786,7 @@ fn receives_end_where_the_connection_wants_and_begin_again() {
     rig.shake();
     // In the middle of a record.
     rig.client.writer().write_all(&[9; 2000]).unwrap();
-    let bytes = rig.from_client();
+    let bytes = rig.client_says();
     rig.arrive(&bytes[..700]);
     rig.stage.stop_receiving(SOCKET, rig.key);
     let stopped = rig.stage.next();
@@ -796,7 +796,7 @@ fn receives_end_where_the_connection_wants_and_begin_again() {
     assert_eq!(rig.plain, [9; 2000]);
     // A receive that ends by itself without any plaintext is started anew, and nobody is told.
     rig.client.writer().write_all(&[8; 2000]).unwrap();
-    let bytes = rig.from_client();
+    let bytes = rig.client_says();
     rig.stage.driver.arrive(rig.key, &bytes[..700], false);
     assert!(rig.stage.next().is_none());
     assert!(rig.stage.driver.is_receiving);
@@ -831,8 +831,8 @@ fn a_flood_of_handshakes_takes_turns() {
     for _ in 0..4 {
         stage.turn(None).unwrap();
         while stage.next().is_some() {}
-        let sessions = stage.sessions.iter().flatten();
-        let is_answered = |session: &&Box<super::Session>| {
+        let sessions = stage.sessions.iter().flatten().map(AsRef::as_ref);
+        let is_answered = |session: &&super::Session| {
             matches!(&session.state, State::Shaking(handshake) if !handshake.is_new()) && !session.is_queued
         };
         answered.push(sessions.filter(is_answered).count());
@@ -869,12 +869,12 @@ fn handshakes_on_other_threads_come_to_the_same() {
             let returns = Returns::new(Waker::new().unwrap());
             rig.stage.offload = Some((Arc::clone(&offload), returns));
             while rig.client.is_handshaking() || rig.info.is_none() {
-                let bytes = rig.from_client();
+                let bytes = rig.client_says();
                 rig.arrive(&bytes);
                 std::thread::yield_now();
                 rig.stage.driver.events.push_back(Event::Woken);
                 rig.settle();
-                rig.to_client();
+                rig.client_hears();
                 assert_eq!(rig.breach, None);
             }
             rig.prove();
@@ -894,7 +894,7 @@ fn handshakes_on_other_threads_come_to_the_same() {
     let mut rig = Rig::new(4096);
     let returns = Returns::new(Waker::new().unwrap());
     rig.stage.offload = Some((offload, returns));
-    let bytes = rig.from_client();
+    let bytes = rig.client_says();
     rig.arrive(&bytes);
     rig.stage.driver.end(rig.key, Received::Eof);
     rig.settle();
@@ -975,7 +975,7 @@ fn an_end_does_not_overtake_a_handshake_that_waits() {
         let mut rig = Rig::new(4096);
         rig.exchange_hello();
         rig.client.writer().write_all(b"a request").unwrap();
-        let bytes = rig.from_client();
+        let bytes = rig.client_says();
         let is_away = offload.is_some();
         rig.stage.offload = offload.map(|offload| (offload, Returns::new(Waker::new().unwrap())));
         rig.stage.flights_left = 0;
@@ -1007,7 +1007,7 @@ fn what_comes_while_a_handshake_waits_is_bounded() {
             // No thread takes the job.
             rig.stage.offload = Some((Offload::start(0), Returns::new(Waker::new().unwrap())));
         }
-        let hello = rig.from_client();
+        let hello = rig.client_says();
         rig.stage.flights_left = 0;
         rig.stage.driver.arrive(rig.key, &hello, true);
         for _ in 0..100 {
@@ -1028,7 +1028,7 @@ fn keys_that_are_new_right_behind_the_handshake_are_taken() {
     rig.exchange_hello();
     rig.client.refresh_traffic_keys().unwrap();
     rig.client.writer().write_all(b"a request").unwrap();
-    let bytes = rig.from_client();
+    let bytes = rig.client_says();
     rig.arrive(&bytes);
     assert_eq!(rig.plain, b"a request");
     rig.send(b"an answer", None);
@@ -1042,7 +1042,7 @@ fn a_hello_in_many_pieces_is_looked_at_so_often_and_no_more() {
     let mut options = files.options();
     options.names.push(TlsName::new("localhost", options.certificate.clone().unwrap()));
     let mut rig = Rig::with(files, options, client, 4096);
-    let hello = rig.from_client();
+    let hello = rig.client_says();
     let in_records = |len: usize| {
         let pieces = hello[5..].chunks(len);
         pieces.map(|piece| [&[22, 3, 1, 0, piece.len() as u8][..], piece].concat()).collect::<Vec<_>>()
@@ -1050,7 +1050,7 @@ fn a_hello_in_many_pieces_is_looked_at_so_often_and_no_more() {
     for record in in_records(200) {
         rig.arrive(&record);
     }
-    rig.to_client();
+    rig.client_hears();
     rig.shake();
     assert_eq!(rig.info.clone().unwrap().server_name.as_deref(), Some("localhost"));
 
