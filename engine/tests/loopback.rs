@@ -850,8 +850,12 @@ fn rfc9110_10_1_1_an_unknown_expectation_is_rejected_with_417() {
 }
 
 #[test]
-fn a_tls_handshake_is_rejected_with_400() {
-    assert_rejected(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400);
+fn a_tls_handshake_is_answered_with_an_alert() {
+    let mut client = connect();
+    client.send(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03");
+    // A fatal handshake_failure, which every TLS client understands.
+    assert_eq!(client.take(7), [21, 3, 3, 0, 2, 2, 40]);
+    client.expect_end();
 }
 
 #[test]

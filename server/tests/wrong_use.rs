@@ -141,8 +141,8 @@ fn urls_that_cannot_be_served() {
         ),
         (
             "https://localhost:5001",
-            "Cannot listen on https://localhost:5001: this version does not serve TLS yet. Use http:// here, \
-             behind a proxy that ends TLS.",
+            "Cannot serve https://localhost:5001: it has no certificate. Name one with --tls-cert and --tls-key, or in \
+             TlsOptions::certificate; in the environment Development a certificate for localhost is made.",
         ),
         (
             "http://localhost:5000/base",

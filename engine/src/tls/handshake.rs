@@ -17,7 +17,7 @@ use super::record::{Alert, Records, record_bytes};
 use crate::driver::secure::TlsInfo;
 
 /// Flights of clients are a few thousand bytes at most, with certificates some tens of thousands.
-pub(super) const INCOMING_MAX: usize = 128 * 1024;
+const INCOMING_MAX: usize = 128 * 1024;
 
 /// So often a hello that is in several records is looked at for a name.
 const ASKS_MAX: u32 = 32;
@@ -213,20 +213,15 @@ impl Handshake {
 
     /// Brings the alert out that rustls has queued with its error.
     ///
-    /// It gets what has come once more: it remembers places in it, those of messages behind the one that has failed, and
-    /// panics where there is nothing.
+    /// It must not look at any bytes after that: it remembers places in those that have come, and to fail for a second
+    /// time is a panic. What is queued it gives out before it looks.
     fn drain_alert(&mut self) {
         let Some(connection) = &mut self.connection else { return };
-        loop {
-            let given = &mut self.incoming[..self.given];
-            let UnbufferedStatus { discard, state, .. } = connection.process_tls_records(given);
-            match state {
+        while connection.wants_write() {
+            match connection.process_tls_records(&mut []).state {
                 Ok(ConnectionState::EncodeTlsData(mut data)) => encode(&mut data, &mut self.outgoing),
-                Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
                 _ => return,
             }
-            self.incoming.drain(..discard);
-            self.given -= discard;
         }
     }
 

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use peregrine_pool::{BlockConfig, Blocks, Key, Lease};
 
 use super::context::Context;
-use super::handshake::{Handshake, INCOMING_MAX, Secrets, Step};
+use super::handshake::{Handshake, Secrets, Step};
 use super::offload::{Done, Offload, Returns};
 use super::record::{OVERHEAD_MAX, PLAIN_MAX, RECORD_MAX};
 use crate::driver::secure::Breach;
@@ -30,6 +30,11 @@ const FLIGHTS_PER_TURN: u32 = 8;
 
 /// How long what is last said to a peer may take before the socket is closed without it, in milliseconds.
 const LEAVE_MILLIS: u64 = 2000;
+
+/// So many bytes may wait for a handshake to go on, and from so many on no more are received. The difference is what
+/// is under way when that is decided.
+const WAITING_MAX: usize = 1024 * 1024;
+const WAITING_ENOUGH: usize = 64 * 1024;
 
 /// What found no block to be sent from is tried again after so long.
 const RETRY_MILLIS: u64 = 20;
@@ -124,6 +129,8 @@ struct Session {
     has_said_goodbye: bool,
     /// What the peer has asked for is answered, and the answer is not on its way yet.
     is_answering: bool,
+    /// Enough has come while the handshake waits.
+    is_parked: bool,
     /// The peer's end has come while its handshake waits.
     holds_eof: bool,
     /// Records without data since the last one with any.
@@ -239,7 +246,9 @@ impl<D: Driver> Stage<D> {
     /// The driver's receive has ended: so has the connection's, with the last of what was told since `first`, or
     /// nobody is told and it is started anew.
     fn settle(&mut self, session: &mut Session, first: usize) {
-        if session.is_receiving_inside || !session.is_receiving || session.holds_eof {
+        let is_waiting =
+            session.holds_eof || (session.is_parked && !session.is_stopping && !session.is_aborted);
+        if session.is_receiving_inside || !session.is_receiving || is_waiting {
             return;
         }
         if self.ready.len() > first
@@ -304,6 +313,8 @@ impl<D: Driver> Stage<D> {
                     session.is_peer_closed = true;
                     stage.tell(session, Received::Eof);
                 }
+                // What was asked for by `park`: it goes on when the handshake does.
+                Received::Stopped if session.is_parked && !session.is_stopping => return,
                 // The end that close_notify has asked for.
                 Received::Stopped if session.is_peer_closed => {}
                 other => stage.tell(session, other),
@@ -323,27 +334,39 @@ impl<D: Driver> Stage<D> {
                 if handshake.is_new() && lease.first().is_some_and(u8::is_ascii_alphabetic) {
                     return self.turn_away(session);
                 }
-                if handshake.incoming.len() + len > INCOMING_MAX {
-                    return self.fail(session, Breach::Handshake, "more than any handshake has");
-                }
                 handshake.push(&lease[..len]);
                 drop(lease);
-                if self.offload.is_some() {
+                if session.is_queued {
+                    let waiting = handshake.incoming.len();
+                    self.park(session, waiting);
+                } else if self.offload.is_some() {
                     self.send_away(session);
                 } else if self.flights_left > 0 {
                     self.flights_left -= 1;
                     self.shake(session);
-                } else if !session.is_queued {
+                } else {
                     session.is_queued = true;
                     self.backlog.push_back(session.key);
                 }
             }
-            State::Away(bytes) if bytes.len() + len > INCOMING_MAX => {
-                self.fail(session, Breach::Handshake, "more than any handshake has");
+            State::Away(bytes) => {
+                bytes.extend_from_slice(&lease[..len]);
+                let waiting = bytes.len();
+                self.park(session, waiting);
             }
-            State::Away(bytes) => bytes.extend_from_slice(&lease[..len]),
             State::Plain => self.tell(session, Received::Data { lease, len: len as u32 }),
             State::Broken => {}
+        }
+    }
+
+    /// So many bytes wait for a handshake: behind the last flight a whole body may come. More than enough of them wait in
+    /// the kernel.
+    fn park(&mut self, session: &mut Session, waiting: usize) {
+        if waiting > WAITING_MAX {
+            self.fail(session, Breach::Handshake, "more than any handshake has");
+        } else if waiting > WAITING_ENOUGH && session.is_receiving_inside && !session.is_parked {
+            session.is_parked = true;
+            self.driver.stop_receiving(session.socket, session.key);
         }
     }
 
@@ -467,6 +490,7 @@ impl<D: Driver> Stage<D> {
     /// The end that has come while a handshake waited, once what has come before it is taken.
     fn hear_held_end(&mut self, session: &mut Session) {
         session.is_peer_closed |= std::mem::take(&mut session.holds_eof);
+        session.is_parked = false;
     }
 
     /// Whether the handshake of `key` is not over.
@@ -567,6 +591,7 @@ impl<D: Driver> Driver for Stage<D> {
             is_peer_closed: false,
             has_said_goodbye: false,
             is_answering: false,
+            is_parked: false,
             holds_eof: false,
             idle_records: 0,
             partial: None,

@@ -57,7 +57,6 @@ fn s2_2_whitespace_before_the_first_field_is_400() {
 fn s2_2_what_is_no_http_is_400_and_the_end() {
     assert_rejected("\u{1}\u{2}\u{3}\r\n\r\n", 400);
     assert_rejected("hello, server\r\n\r\n", 400);
-    assert_rejected(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400);
     assert_rejected("SSH-2.0-OpenSSH_9.6\r\n", 400);
 }
 

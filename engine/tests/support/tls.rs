@@ -174,7 +174,7 @@ pub(crate) fn config(
 pub(crate) type TlsStream = StreamOwned<ClientConnection, TcpStream>;
 pub(crate) type TlsClient = Client<TlsStream>;
 
-/// A connection whose handshake happens with what is sent first. Its end is orderly only with a goodbye (`close_notify`).
+/// A connection whose handshake happens with what is sent first. Its end is orderly only with `close_notify`.
 #[track_caller]
 pub(crate) fn connect(address: SocketAddr, name: &str, config: &Arc<ClientConfig>) -> TlsClient {
     let socket = Client::connect(address).stream;

@@ -4,6 +4,7 @@
 mod support;
 
 mod clients;
+mod corners;
 mod names;
 mod redirection;
 mod reload;

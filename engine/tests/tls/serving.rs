@@ -37,14 +37,14 @@ fn secured(request: &Request, Tls(tls): Tls) -> String {
 }
 
 /// A server with a certificate for [`NAME`].
-struct Https {
-    server: Server,
-    pair: Pair,
+pub(crate) struct Https {
+    pub(crate) server: Server,
+    pub(crate) pair: Pair,
     _folder: Folder,
 }
 
 impl Https {
-    fn start(change: impl FnOnce(&mut Options)) -> Self {
+    pub(crate) fn start(change: impl FnOnce(&mut Options)) -> Self {
         let folder = Folder::new();
         let pair = tls::pair(NAME);
         let mut options = tls::options(Some(folder.pair("server", &pair)));
@@ -60,13 +60,13 @@ impl Https {
         Self { server: app.start().expect("a server"), pair, _folder: folder }
     }
 
-    fn connect(&self, version: &'static SupportedProtocolVersion) -> TlsClient {
+    pub(crate) fn connect(&self, version: &'static SupportedProtocolVersion) -> TlsClient {
         connect(self.server.addresses()[0], NAME, &config(&[&self.pair], None, &[version]))
     }
 }
 
 /// Runs a test with each version of TLS on each driver.
-fn everywhere(change: fn(&mut Options), test: fn(&mut TlsClient)) {
+pub(crate) fn everywhere(change: fn(&mut Options), test: fn(&mut TlsClient)) {
     for driver in tls::drivers() {
         let https = Https::start(|options| {
             options.driver = driver;
