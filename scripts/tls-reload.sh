@@ -13,6 +13,7 @@ source scripts/clients/machine.sh
 work=$(mktemp -d)
 children=()
 
+# shellcheck disable=SC2317  # the trap calls it
 clean_up() {
     local pid
     for pid in "${children[@]}"; do
