@@ -19,9 +19,6 @@ use crate::driver::secure::TlsInfo;
 /// Flights of clients are a few thousand bytes at most, with certificates some tens of thousands.
 const INCOMING_MAX: usize = 128 * 1024;
 
-/// So often a hello that is in several records is looked at for a name.
-const ASKS_MAX: u32 = 32;
-
 /// So many bytes of a name that nobody has are shown.
 const NAME_SHOWN: usize = 64;
 
@@ -36,8 +33,9 @@ pub(super) struct Handshake {
     pub(super) outgoing: Vec<u8>,
     /// How many bytes of that rustls has been given: whole records.
     given: usize,
-    /// How often rustls has been asked for a name.
-    asks: u32,
+    /// What finds the name in a hello of several records, and how many bytes it has read.
+    acceptor: Option<Box<Acceptor>>,
+    asked: usize,
     /// What the client asks for.
     server_name: Option<String>,
 }
@@ -88,7 +86,8 @@ impl Handshake {
             incoming: Vec::new(),
             outgoing: Vec::new(),
             given: 0,
-            asks: 0,
+            acceptor: None,
+            asked: 0,
             server_name: None,
         }
     }
@@ -175,14 +174,8 @@ impl Handshake {
             Asked::For(name) => self.server_name = name.map(str::to_owned),
             // It makes no difference, and rustls will see.
             Asked::Unclear if self.snapshot.is_single().is_some() => {}
-            Asked::Unclear if self.asks == ASKS_MAX => {
-                return Err(self.fail(Alert::DecodeError, String::from("a hello in too many pieces")));
-            }
-            Asked::Unclear => match ask_rustls(&self.incoming) {
-                Asking::More => {
-                    self.asks += 1;
-                    return Ok(None);
-                }
+            Asked::Unclear => match self.ask_rustls() {
+                Asking::More => return Ok(None),
                 Asking::For(name) => self.server_name = name,
                 Asking::Failed(told, alert) => {
                     self.outgoing.extend_from_slice(&alert);
@@ -203,6 +196,35 @@ impl Handshake {
                 Err(self.fail(Alert::UnrecognizedName, told))
             }
         }
+    }
+
+    /// Has rustls read a hello that is in several records, or broken: each byte once.
+    fn ask_rustls(&mut self) -> Asking {
+        let acceptor = self.acceptor.get_or_insert_default();
+        while self.asked < self.incoming.len() {
+            let mut unread = &self.incoming[self.asked..];
+            match acceptor.read_tls(&mut unread) {
+                Ok(read) => self.asked += read,
+                Err(error) => {
+                    return Asking::Failed(error.to_string(), plain_alert(Alert::DecodeError).to_vec());
+                }
+            }
+            match acceptor.accept() {
+                Ok(None) => {}
+                Ok(Some(accepted)) => {
+                    let name = accepted.client_hello().server_name().map(str::to_owned);
+                    self.acceptor = None;
+                    return Asking::For(name);
+                }
+                Err((error, mut alert)) => {
+                    let mut bytes = Vec::new();
+                    // A `Vec` takes all that is written.
+                    let _ = alert.write_all(&mut bytes);
+                    return Asking::Failed(error.to_string(), bytes);
+                }
+            }
+        }
+        Asking::More
     }
 
     /// Ends with an alert that is not encrypted: no key is agreed upon.
@@ -255,35 +277,11 @@ impl Handshake {
     }
 }
 
-/// See [`ask_rustls`].
+/// See [`Handshake::ask_rustls`].
 enum Asking {
     More,
     For(Option<String>),
     Failed(String, Vec<u8>),
-}
-
-/// Has rustls read a hello that is in several records, or broken.
-fn ask_rustls(incoming: &[u8]) -> Asking {
-    let mut acceptor = Acceptor::default();
-    let mut unread = incoming;
-    while !unread.is_empty() {
-        if let Err(error) = acceptor.read_tls(&mut unread) {
-            return Asking::Failed(error.to_string(), plain_alert(Alert::DecodeError).to_vec());
-        }
-        match acceptor.accept() {
-            Ok(None) => {}
-            Ok(Some(accepted)) => {
-                return Asking::For(accepted.client_hello().server_name().map(str::to_owned));
-            }
-            Err((error, mut alert)) => {
-                let mut bytes = Vec::new();
-                // A `Vec` takes all that is written.
-                let _ = alert.write_all(&mut bytes);
-                return Asking::Failed(error.to_string(), bytes);
-            }
-        }
-    }
-    Asking::More
 }
 
 /// Appends what rustls has to send.
