@@ -42,7 +42,7 @@ pub(super) fn prepare(configured: Vec<Address>, options: &Options) -> Result<(Ve
     if addresses.is_empty() {
         addresses.push(Address::default_http());
         if options.environment == "Development" {
-            match default_context(options) {
+            match context(&options.tls, options) {
                 Ok(_) => addresses.push(Address::default_https()),
                 Err(error) => warnings.push(format!("https://localhost:5001 is not served: {error}")),
             }
@@ -74,10 +74,6 @@ pub(super) fn prepare(configured: Vec<Address>, options: &Options) -> Result<(Ve
     };
     let offload = offloads.then(|| Offload::start(OFFLOAD_THREADS)).filter(|offload| offload.is_usable());
     Ok((addresses, Secured { contexts: Arc::new(contexts), watch, offload, warnings }))
-}
-
-fn default_context(options: &Options) -> Result<Arc<Context>, String> {
-    context(&options.tls, options)
 }
 
 /// The TLS of one endpoint, with the development certificate where there is no other.

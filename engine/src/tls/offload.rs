@@ -12,6 +12,10 @@ use peregrine_pool::Key;
 use super::handshake::{Handshake, Step};
 use crate::sys::wake::Waker;
 
+/// So many handshakes wait for a thread at most: some tenths of a second of work, so that those whose clients are gone
+/// meanwhile hold up nobody for long.
+const JOBS_MAX: usize = 1024;
+
 /// The threads. They end when the last handle is gone.
 pub(crate) struct Offload {
     shared: Arc<Shared>,
@@ -74,6 +78,11 @@ impl Offload {
     /// Whether any thread could be started.
     pub(crate) fn is_usable(&self) -> bool {
         !self.threads.is_empty()
+    }
+
+    /// Whether as many handshakes wait as may.
+    pub(super) fn is_full(&self) -> bool {
+        self.shared.queue.lock().unwrap_or_else(PoisonError::into_inner).jobs.len() >= JOBS_MAX
     }
 
     /// Has a thread go on with a handshake, which comes back by `back`.

@@ -314,7 +314,9 @@ impl<D: Driver> Stage<D> {
                     stage.tell(session, Received::Eof);
                 }
                 // What was asked for by `park`: it goes on when the handshake does.
-                Received::Stopped if session.is_parked && !session.is_stopping => return,
+                Received::Stopped if session.is_parked && !session.is_stopping && !session.is_aborted => {
+                    return;
+                }
                 // The end that close_notify has asked for.
                 Received::Stopped if session.is_peer_closed => {}
                 other => stage.tell(session, other),
@@ -404,6 +406,11 @@ impl<D: Driver> Stage<D> {
     /// Has another thread go on with a handshake.
     fn send_away(&mut self, session: &mut Session) {
         let Some((offload, returns)) = &self.offload else { return };
+        if offload.is_full() {
+            // Then we take our turns, as without them.
+            session.is_queued = true;
+            return self.backlog.push_back(session.key);
+        }
         match std::mem::replace(&mut session.state, State::Away(Vec::new())) {
             State::Shaking(handshake) => offload.push(session.key, handshake, Arc::clone(returns)),
             state => session.state = state,

@@ -49,7 +49,8 @@ impl<D: Driver> Stage<D> {
         }
     }
 
-    /// Encrypts as much of a buffer as fits into a block, behind what the stage itself has to say. `None` if there is no block, or no key to do it with.
+    /// Encrypts as much of a buffer as fits into a block, behind what the stage itself has to say. `None` if there is no
+    /// block, or no key to do it with.
     #[inline]
     fn seal(&mut self, session: &mut Session, plain: &SendBuffer) -> Option<(SendBuffer, u32)> {
         let State::Open(secrets) = &mut session.state else { return None };

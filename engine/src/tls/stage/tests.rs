@@ -1088,3 +1088,40 @@ fn nothing_is_heard_after_an_abort() {
     rig.stage.close(SOCKET);
     assert!(rig.stage.driver.is_closed);
 }
+
+#[test]
+fn an_abort_ends_a_receive_that_was_stopped_for_a_handshake() {
+    let mut rig = Rig::new(4096);
+    // No thread takes the job.
+    rig.stage.offload = Some((Offload::start(0), Returns::new(Waker::new().unwrap())));
+    let hello = rig.client_says();
+    rig.arrive(&hello);
+    for _ in 0..17 {
+        rig.stage.driver.arrive(rig.key, &[23; 4096], true);
+    }
+    // As far as the data goes: the end of the receive is under way then.
+    while rig.stage.driver.is_receiving {
+        let event = rig.stage.driver.next().expect("data");
+        let Event::Received { key, outcome, more } = event else { panic!("{event:?}") };
+        rig.stage.received(key, outcome, more);
+    }
+    rig.stage.abort(SOCKET);
+    rig.settle();
+    assert!(!rig.is_receiving, "the last event is missing");
+}
+
+#[test]
+fn handshakes_that_find_the_threads_busy_take_turns() {
+    let offload = Offload::start(0);
+    let mut rig = Rig::new(4096);
+    let mut keys: Slab<()> = Slab::new(2000);
+    for _ in 0..1024 {
+        let key = keys.insert(()).unwrap();
+        let snapshot = rig.stage.contexts[1].as_ref().unwrap().snapshot();
+        let returns = Returns::new(Waker::new().unwrap());
+        offload.push(key, Box::new(crate::tls::handshake::Handshake::new(snapshot)), returns);
+    }
+    rig.stage.offload = Some((offload, Returns::new(Waker::new().unwrap())));
+    rig.shake();
+    rig.prove();
+}
