@@ -127,6 +127,12 @@ pub mod fuzz {
     pub fn connections(data: &[u8]) {
         crate::conn::fuzz::play(data);
     }
+
+    /// Any bytes as a script of a secured connection's peer, wire and owner.
+    #[cfg(feature = "tls")]
+    pub fn records(data: &[u8]) {
+        crate::tls::stage::fuzz::play(data);
+    }
 }
 
 /// The result of a handler, and of running a server.

@@ -135,3 +135,29 @@ fn a_certificate_by_variables_is_served() {
     assert_serves(server.urls()[0].strip_prefix("https://").expect("as asked"), &certificate);
     server.stop();
 }
+
+#[test]
+fn an_archive_by_flags_is_served_and_a_wrong_password_is_named() {
+    let folder = TempDir::new();
+    drop(Peregrine::serve_by(in_development(folder.path(), &["--urls", "https://127.0.0.1:0"])));
+    let [certificate, key, archive] =
+        ["localhost.pem", "localhost-key.pem", "server.pfx"].map(|name| folder.join(name));
+    let made = Command::new("openssl")
+        .args(["pkcs12", "-export", "-passout", "pass:secret", "-in"])
+        .arg(&certificate)
+        .arg("-inkey")
+        .arg(&key)
+        .arg("-out")
+        .arg(&archive)
+        .status();
+    assert!(made.expect("OpenSSL is needed").success());
+    let archive = archive.to_str().expect("a path of text");
+    let flags =
+        |password| ["--urls", "https://127.0.0.1:0", "--tls-cert", archive, "--tls-password", password];
+    let server = Peregrine::serve_by(command(flags("secret")));
+    assert_serves(server.urls()[0].strip_prefix("https://").expect("as asked"), &certificate);
+    server.stop();
+    let exit = run(command(flags("wrong")));
+    assert_ne!(exit.status.code(), Some(0));
+    assert!(exit.stderr.contains(archive) && exit.stderr.contains("password"), "{}", exit.stderr);
+}

@@ -63,7 +63,8 @@ pub enum ExchangeError {
     /// The request's body is refused, with this status: it breaks the framing, is too large or too slow. Unless
     /// the handler answers, this status does; the connection ends in any case.
     Rejected(u16),
-    /// The client closed before its body was complete.
+    /// The client closed before its body was complete, or an upgraded connection without the goodbye of TLS: what was
+    /// read from it may not be all.
     UnexpectedEnd,
     /// The connection is gone.
     Disconnected,
@@ -87,7 +88,7 @@ impl fmt::Display for ExchangeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Rejected(status) => write!(f, "the request's body is refused with {status}"),
-            Self::UnexpectedEnd => f.write_str("the client closed before its body was complete"),
+            Self::UnexpectedEnd => f.write_str("the client closed before what it sent was complete"),
             Self::Disconnected => f.write_str("the connection is gone"),
             Self::AlreadyStarted => f.write_str("the response has begun"),
             Self::TooLong => f.write_str("the body is longer than its Content-Length"),

@@ -293,6 +293,10 @@ pub(super) fn stream(slots: &Slots, path: &[u8], exchange: Rc<Shared>) -> Task {
                     response.write_body("", error.to_string().as_bytes());
                 }),
             },
+            b"/s/upgrade-end" => match exchange.switch(Some("end"), |_| {}) {
+                Ok(()) => tell_end(&exchange).await,
+                Err(error) => Err(error),
+            },
             b"/s/wait" => {
                 std::future::pending::<()>().await;
                 Ok(())
@@ -302,6 +306,19 @@ pub(super) fn stream(slots: &Slots, path: &[u8], exchange: Rc<Shared>) -> Task {
         };
         result.map_err(|error| error.to_string())
     })
+}
+
+/// Another protocol that says how what it was sent has ended.
+async fn tell_end(exchange: &Shared) -> Result<(), ExchangeError> {
+    let end = loop {
+        match exchange.read().await {
+            Ok(Some(_)) => {}
+            Ok(None) => break &b"closed"[..],
+            Err(ExchangeError::UnexpectedEnd) => break &b"torn"[..],
+            Err(error) => return Err(error),
+        }
+    };
+    exchange.push(PieceToSend::Bytes(end))
 }
 
 async fn count(exchange: &Shared) -> Result<(), ExchangeError> {

@@ -125,6 +125,10 @@ impl<D: Driver, S: Service> Connections<D, S> {
                 return self.refuse(key, Rejection::PlainHttpOnTls, EndReason::InvalidRequest);
             }
             Breach::PlainHttp => EndReason::InvalidRequest,
+            Breach::Truncated => {
+                self.tear_raw(key);
+                return self.handle_eof(key);
+            }
         };
         if is_quiet {
             // The alert is on its way: the end must not overtake it.

@@ -571,6 +571,19 @@ impl<D: Driver, S: Service> Connections<D, S> {
         }
     }
 
+    /// What comes next is an end that may not be the peer's. HTTP tells by its own framing what is whole; the protocol
+    /// of an upgraded connection may not.
+    #[cfg(feature = "tls")]
+    pub(super) fn tear_raw(&mut self, key: Key) {
+        let Some(connection) = self.table.get(key) else { return };
+        if let Some(exchange) = &connection.exchange
+            && exchange.body.is_raw()
+            && let Some(running) = &exchange.handler
+        {
+            running.shared.break_off(ExchangeError::UnexpectedEnd);
+        }
+    }
+
     /// The peer has shut down its sending side during an exchange.
     pub(super) fn exchange_eof(&mut self, key: Key) {
         let Some(connection) = self.table.get_mut(key) else { return };

@@ -55,6 +55,9 @@ pub(crate) enum Breach {
     PlainHttp,
     /// The peer has sent what no key fits, or what may not come; it is told by an alert.
     Record,
+    /// The peer's socket has ended without a word, so that it may be an attacker who has ended it (RFC 8446 section 6.1).
+    /// Like any end, but that what has come need not be all.
+    Truncated,
 }
 
 #[cfg(feature = "tls")]
@@ -65,6 +68,7 @@ impl fmt::Display for Breach {
             Self::Timeout => "the TLS handshake has taken too long",
             Self::PlainHttp => "plain HTTP on an endpoint of https",
             Self::Record => "a TLS record that is broken or out of place",
+            Self::Truncated => "an end without close_notify",
         })
     }
 }

@@ -27,6 +27,8 @@ use crate::sys::limits;
 use crate::sys::signal::{Signals, Wait};
 use crate::sys::wake::Waker;
 #[cfg(feature = "tls")]
+use crate::tls::metrics::{Tally, TlsMetrics};
+#[cfg(feature = "tls")]
 use crate::tls::watch::Watch;
 
 /// The fewest descriptors that a server can do anything with.
@@ -53,6 +55,9 @@ pub struct Server {
     _watch: Option<Watch>,
     #[cfg(feature = "tls")]
     contexts: Arc<Contexts>,
+    /// What the workers count about TLS.
+    #[cfg(feature = "tls")]
+    tallies: Vec<Arc<Tally>>,
 }
 
 struct RunningWorker {
@@ -108,6 +113,8 @@ impl Server {
             _watch: watch,
             #[cfg(feature = "tls")]
             contexts: Arc::clone(&contexts),
+            #[cfg(feature = "tls")]
+            tallies: (0..count).map(|_| Arc::default()).collect(),
         };
         for (index, listeners) in per_worker.into_iter().enumerate() {
             let waker = Waker::new().map_err(system("make an eventfd"))?;
@@ -126,6 +133,8 @@ impl Server {
                 contexts: Arc::clone(&contexts),
                 #[cfg(feature = "tls")]
                 offload: offload.clone(),
+                #[cfg(feature = "tls")]
+                tally: Arc::clone(&server.tallies[index]),
             };
             let (ready, ended, placement) = (ready.clone(), server.ended.clone(), Arc::clone(&placement));
             let insists = options.cpus.is_some();
@@ -196,6 +205,14 @@ impl Server {
     pub fn certificates_end(&self) -> Option<SystemTime> {
         let seconds = self.contexts.values().filter_map(|context| context.not_after()).min()?;
         Some(UNIX_EPOCH + Duration::from_secs(u64::try_from(seconds).unwrap_or(0)))
+    }
+
+    /// What it has done for TLS since its start: handshakes by how they ended, and how many are going on. May be asked
+    /// from any thread, as often as one likes; the workers do not notice.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn tls_metrics(&self) -> TlsMetrics {
+        Tally::sum(self.tallies.iter().map(|tally| &**tally))
     }
 
     /// What is not as it was asked for, but no reason to stop, one sentence each: a capped backlog, an address

@@ -34,6 +34,8 @@ use crate::telemetry;
 #[cfg(feature = "tls")]
 use crate::tls::context::Context;
 #[cfg(feature = "tls")]
+use crate::tls::metrics::Tally;
+#[cfg(feature = "tls")]
 use crate::tls::offload::{Offload, Returns};
 #[cfg(feature = "tls")]
 use crate::tls::stage::Stage as TlsStage;
@@ -107,6 +109,9 @@ pub(super) struct Plan {
     /// Where handshakes are computed, if not by the workers.
     #[cfg(feature = "tls")]
     pub(super) offload: Option<Arc<Offload>>,
+    /// What it counts about TLS.
+    #[cfg(feature = "tls")]
+    pub(super) tally: Arc<Tally>,
 }
 
 impl Plan {
@@ -168,7 +173,8 @@ impl Plan {
             let contexts = self.listeners.iter().map(context).collect();
             let send_blocks = Blocks::new(SEND_BLOCKS);
             let log = |told: &str| telemetry::connection_lost(told);
-            let mut stage = TlsStage::new(driver, contexts, send_blocks.clone(), Some(log));
+            let mut stage =
+                TlsStage::new(driver, contexts, send_blocks.clone(), self.tally.clone(), Some(log));
             if let Some(offload) = &self.offload {
                 stage = stage.with_offload(Arc::clone(offload), Returns::new(self.waker.clone()));
             }

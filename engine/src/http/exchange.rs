@@ -417,7 +417,8 @@ impl Upgraded {
     /// The next bytes, what had arrived before the hand-over first; `None` when the peer sends no more.
     ///
     /// # Errors
-    /// The connection is gone.
+    /// [`ExchangeError::UnexpectedEnd`]: over TLS, the end came without `close_notify`, maybe from somebody in between.
+    /// Otherwise the connection is gone.
     pub async fn read(&mut self) -> Result<Option<Chunk>, ExchangeError> {
         self.reader.read().await
     }

@@ -11,6 +11,7 @@ mod files;
 mod fixtures;
 mod handshake;
 mod hello;
+pub(crate) mod metrics;
 pub(crate) mod offload;
 mod options;
 mod record;
@@ -18,4 +19,5 @@ pub(crate) mod stage;
 pub(crate) mod watch;
 
 pub use crate::driver::secure::TlsInfo;
+pub use metrics::TlsMetrics;
 pub use options::{Certificate, CertificateSource, ClientCertificates, TlsName, TlsOptions, TlsVersion};

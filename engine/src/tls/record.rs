@@ -245,62 +245,36 @@ impl Records {
     /// # Errors
     /// The cipher refuses; nothing may be sent any more.
     pub(super) fn seal(&mut self, content: Content, plain: &[u8], out: &mut [u8]) -> Result<usize, Alert> {
-        let body = HEADER_BYTES + if self.outgoing.explicit { EXPLICIT_BYTES } else { 0 };
-        let inner_type = [content.code()];
-        let inner: &[u8] = if self.is_tls13 { &inner_type } else { &[] };
-        let len = body + plain.len() + inner.len() + TAG_BYTES;
-        let out = out.get_mut(..len).ok_or(Alert::InternalError)?;
-        let (nonce, aad) = self.begin(content, plain.len(), out)?;
-        let (sealed, tag) = out[body..].split_at_mut(plain.len());
-        let half = &mut self.outgoing;
-        let done = match aad {
-            Additional::Header(aad) => {
-                half.key.seal_out_of_place_scatter(nonce, Aad::from(aad), plain, sealed, inner, tag)
-            }
-            Additional::Numbered(aad) => {
-                half.key.seal_out_of_place_scatter(nonce, Aad::from(aad), plain, sealed, inner, tag)
-            }
-        };
-        done.map_err(|_| Alert::InternalError)?;
-        half.sequence += 1;
-        Ok(len)
+        self.seal_pieces(content, [plain, &[]], out)
     }
 
-    /// The same with content that lies in two pieces, which are brought together first.
+    /// The same with content that lies in two pieces, which are brought together first if there are two.
     ///
     /// # Errors
     /// As [`seal`](Self::seal).
     pub(super) fn seal_pieces(
         &mut self,
         content: Content,
-        pieces: [&[u8]; 2],
+        [first, second]: [&[u8]; 2],
         out: &mut [u8],
     ) -> Result<usize, Alert> {
-        let [first, second] = pieces;
-        if second.is_empty() {
-            return self.seal(content, first, out);
-        }
-        if first.is_empty() {
-            return self.seal(content, second, out);
-        }
         let body = HEADER_BYTES + if self.outgoing.explicit { EXPLICIT_BYTES } else { 0 };
         let inner_type = [content.code()];
         let inner: &[u8] = if self.is_tls13 { &inner_type } else { &[] };
         let plain_bytes = first.len() + second.len();
         let len = body + plain_bytes + inner.len() + TAG_BYTES;
         let out = out.get_mut(..len).ok_or(Alert::InternalError)?;
-        let (nonce, aad) = self.begin(content, plain_bytes, out)?;
+        let (nonce, additional) = self.begin(content, plain_bytes, out)?;
+        let aad = Aad::from(additional.bytes());
         let (sealed, tag) = out[body..].split_at_mut(plain_bytes);
-        sealed[..first.len()].copy_from_slice(first);
-        sealed[first.len()..].copy_from_slice(second);
         let half = &mut self.outgoing;
-        let done = match aad {
-            Additional::Header(aad) => {
-                half.key.seal_in_place_scatter(nonce, Aad::from(aad), sealed, inner, tag)
-            }
-            Additional::Numbered(aad) => {
-                half.key.seal_in_place_scatter(nonce, Aad::from(aad), sealed, inner, tag)
-            }
+        let done = if first.is_empty() || second.is_empty() {
+            let plain = if first.is_empty() { second } else { first };
+            half.key.seal_out_of_place_scatter(nonce, aad, plain, sealed, inner, tag)
+        } else {
+            sealed[..first.len()].copy_from_slice(first);
+            sealed[first.len()..].copy_from_slice(second);
+            half.key.seal_in_place_scatter(nonce, aad, sealed, inner, tag)
         };
         done.map_err(|_| Alert::InternalError)?;
         half.sequence += 1;
@@ -335,10 +309,17 @@ impl Records {
     }
 }
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 impl Records {
-    /// A record that the peer could send next, if it sent anything that comes to mind.
-    pub(super) fn forge(&self, code: u8, plain: &[u8], padding: usize) -> Vec<u8> {
+    /// A record that the peer could send behind so many others, if it sent anything that comes to mind.
+    pub(super) fn forge(&mut self, behind: u64, code: u8, plain: &[u8], padding: usize) -> Vec<u8> {
+        self.incoming.sequence += behind;
+        let record = self.forge_next(code, plain, padding);
+        self.incoming.sequence -= behind;
+        record
+    }
+
+    fn forge_next(&self, code: u8, plain: &[u8], padding: usize) -> Vec<u8> {
         let half = &self.incoming;
         let nonce = half.nonce();
         let mut sealed = plain.to_vec();
@@ -367,4 +348,13 @@ impl Records {
 enum Additional {
     Header([u8; HEADER_BYTES]),
     Numbered([u8; 13]),
+}
+
+impl Additional {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Header(bytes) => bytes,
+            Self::Numbered(bytes) => bytes,
+        }
+    }
 }

@@ -5,21 +5,26 @@
 //! said to their peers. Connections know nothing of it but what [`Event::Secured`] and [`Received::Broken`] tell, and
 //! those of other listeners pass through. It must not know HTTP, beyond what its first byte looks like.
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
+#[cfg(any(test, fuzzing))]
+mod harness;
 mod opening;
 mod sending;
+mod shaking;
 #[cfg(test)]
 mod tests;
 
 use std::collections::VecDeque;
 use std::io;
-use std::rc::Rc;
 use std::sync::Arc;
 
 use peregrine_pool::{BlockConfig, Blocks, Key, Lease};
 
 use super::context::Context;
-use super::handshake::{Handshake, Secrets, Step};
-use super::offload::{Done, Offload, Returns};
+use super::handshake::{Handshake, Secrets};
+use super::metrics::Tally;
+use super::offload::{Offload, Returns};
 use super::record::{OVERHEAD_MAX, PLAIN_MAX, RECORD_MAX};
 use crate::driver::secure::Breach;
 use crate::driver::{Driver, Errno, Event, Fd, Interest, Now, Received, SendBuffer};
@@ -31,13 +36,14 @@ const FLIGHTS_PER_TURN: u32 = 8;
 /// How long what is last said to a peer may take before the socket is closed without it, in milliseconds.
 const LEAVE_MILLIS: u64 = 2000;
 
-/// So many bytes may wait for a handshake to go on, and from so many on no more are received. The difference is what
-/// is under way when that is decided.
-const WAITING_MAX: usize = 1024 * 1024;
-const WAITING_ENOUGH: usize = 64 * 1024;
-
 /// What found no block to be sent from is tried again after so long.
 const RETRY_MILLIS: u64 = 20;
+
+/// That our key is new from the next record on, and that the peer's may stay (RFC 8446 section 4.6.3).
+const KEY_UPDATE: [u8; 5] = [24, 0, 0, 1, 0];
+
+/// The level of an alert that is no failure.
+const WARNING: u8 = 1;
 
 /// Records that are put together from several receives lie in blocks of their own. They stay as long as a part of a
 /// record is missing, or as what they hold is unread.
@@ -58,19 +64,6 @@ const LARGE_BLOCKS: BlockConfig = BlockConfig {
 
 /// So many blocks of each kind stay in memory when a peak is over.
 const BLOCKS_KEPT: u32 = 16;
-
-/// What has happened, for metrics.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct TlsCounters {
-    /// Handshakes with certificates.
-    pub(crate) full: u64,
-    /// Handshakes that have resumed a session.
-    pub(crate) resumed: u64,
-    /// Handshakes that have failed or taken too long, plain HTTP included.
-    pub(crate) failed: u64,
-    /// Connections ended by a broken record.
-    pub(crate) broken: u64,
-}
 
 /// How an outside receive was asked for, to ask for it again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,6 +128,8 @@ struct Session {
     holds_eof: bool,
     /// Records without data since the last one with any.
     idle_records: u8,
+    /// A handshake's message that has not come whole.
+    message: Vec<u8>,
     /// A record that has not come whole, and how much of it has.
     partial: Option<(Lease, usize)>,
     flight: Option<Flight>,
@@ -144,6 +139,13 @@ struct Session {
     held: Option<SendBuffer>,
     /// When a session that is leaving is cut off.
     leave_by: u64,
+}
+
+impl Session {
+    /// Whether its handshake is not over.
+    fn is_shaking(&self) -> bool {
+        matches!(self.state, State::Shaking(_) | State::Away(_))
+    }
 }
 
 /// A driver with TLS.
@@ -171,7 +173,7 @@ pub(crate) struct Stage<D: Driver> {
     small: Blocks,
     large: Blocks,
     whole: Blocks,
-    counters: TlsCounters,
+    tally: Arc<Tally>,
     /// Where handshakes are computed, and come back, if that is not here.
     offload: Option<(Arc<Offload>, Arc<Returns>)>,
     /// Where each failure is told, if that is wanted.
@@ -180,11 +182,12 @@ pub(crate) struct Stage<D: Driver> {
 
 impl<D: Driver> Stage<D> {
     /// A stage on `driver`. `contexts` are those of its listeners, by number; `small` the blocks that the worker's
-    /// responses are written into.
+    /// responses are written into; `tally` is what the worker counts in.
     pub(crate) fn new(
         driver: D,
         contexts: Vec<Option<Arc<Context>>>,
         small: Blocks,
+        tally: Arc<Tally>,
         log: Option<fn(&str)>,
     ) -> Self {
         let deadlines = contexts.iter().map(|_| VecDeque::new()).collect();
@@ -202,7 +205,7 @@ impl<D: Driver> Stage<D> {
             small,
             large: Blocks::new(LARGE_BLOCKS),
             whole: Blocks::new(WHOLE_BLOCKS),
-            counters: TlsCounters::default(),
+            tally,
             offload: None,
             log,
         }
@@ -215,8 +218,8 @@ impl<D: Driver> Stage<D> {
     }
 
     #[cfg(test)]
-    pub(crate) fn counters(&self) -> &TlsCounters {
-        &self.counters
+    pub(crate) fn tally(&self) -> &Arc<Tally> {
+        &self.tally
     }
 
     #[inline]
@@ -311,7 +314,9 @@ impl<D: Driver> Stage<D> {
                 }
                 Received::Eof => {
                     session.is_peer_closed = true;
-                    stage.tell(session, Received::Eof);
+                    let is_open = matches!(session.state, State::Open(_));
+                    let end = if is_open { Received::Broken(Breach::Truncated) } else { Received::Eof };
+                    stage.tell(session, end);
                 }
                 // What was asked for by `park`: it goes on when the handshake does.
                 Received::Stopped if session.is_parked && !session.is_stopping && !session.is_aborted => {
@@ -331,62 +336,11 @@ impl<D: Driver> Stage<D> {
         match &mut session.state {
             _ if session.is_peer_closed || session.is_aborted => {}
             State::Open(_) => self.open(session, lease, len),
-            State::Shaking(handshake) => {
-                // No record begins with a letter, and every request does.
-                if handshake.is_new() && lease.first().is_some_and(u8::is_ascii_alphabetic) {
-                    return self.turn_away(session);
-                }
-                handshake.push(&lease[..len]);
-                drop(lease);
-                if session.is_queued {
-                    let waiting = handshake.incoming.len();
-                    self.park(session, waiting);
-                } else if self.offload.is_some() {
-                    self.send_away(session);
-                } else if self.flights_left > 0 {
-                    self.flights_left -= 1;
-                    self.shake(session);
-                } else {
-                    session.is_queued = true;
-                    self.backlog.push_back(session.key);
-                }
-            }
-            State::Away(bytes) => {
-                bytes.extend_from_slice(&lease[..len]);
-                let waiting = bytes.len();
-                self.park(session, waiting);
-            }
+            State::Shaking(_) => self.take_flight(session, lease, len),
+            State::Away(_) => self.take_meanwhile(session, &lease[..len]),
             State::Plain => self.tell(session, Received::Data { lease, len: len as u32 }),
             State::Broken => {}
         }
-    }
-
-    /// So many bytes wait for a handshake: behind the last flight a whole body may come. More than enough of them wait in
-    /// the kernel.
-    fn park(&mut self, session: &mut Session, waiting: usize) {
-        if waiting > WAITING_MAX {
-            self.fail(session, Breach::Handshake, "more than any handshake has");
-        } else if waiting > WAITING_ENOUGH && session.is_receiving_inside && !session.is_parked {
-            session.is_parked = true;
-            self.driver.stop_receiving(session.socket, session.key);
-        }
-    }
-
-    #[cold]
-    fn turn_away(&mut self, session: &mut Session) {
-        session.state = State::Plain;
-        self.counters.failed += 1;
-        self.note(Breach::PlainHttp, "");
-        self.tell(session, Received::Broken(Breach::PlainHttp));
-    }
-
-    /// Gives a handshake up, with no alert: nothing of it is worth one.
-    #[cold]
-    fn fail(&mut self, session: &mut Session, breach: Breach, detail: &str) {
-        session.state = State::Broken;
-        self.counters.failed += 1;
-        self.note(breach, detail);
-        self.tell(session, Received::Broken(breach));
     }
 
     fn note(&self, breach: Breach, detail: &str) {
@@ -394,118 +348,6 @@ impl<D: Driver> Stage<D> {
             let colon = if detail.is_empty() { "" } else { ": " };
             log(&format!("{breach}{colon}{detail}"));
         }
-    }
-
-    /// Goes on with a handshake.
-    fn shake(&mut self, session: &mut Session) {
-        let State::Shaking(handshake) = &mut session.state else { return };
-        let step = handshake.advance_safely();
-        self.take_step(session, step);
-    }
-
-    /// Has another thread go on with a handshake.
-    fn send_away(&mut self, session: &mut Session) {
-        let Some((offload, returns)) = &self.offload else { return };
-        if offload.is_full() {
-            // Then we take our turns, as without them.
-            session.is_queued = true;
-            return self.backlog.push_back(session.key);
-        }
-        match std::mem::replace(&mut session.state, State::Away(Vec::new())) {
-            State::Shaking(handshake) => offload.push(session.key, handshake, Arc::clone(returns)),
-            state => session.state = state,
-        }
-    }
-
-    /// Takes back what other threads have gone on with.
-    #[cold]
-    fn welcome(&mut self) {
-        let Some((_, returns)) = &self.offload else { return };
-        for Done { key, mut handshake, step } in returns.take() {
-            if !self.has(key) {
-                continue;
-            }
-            self.with(key, |stage, session| {
-                let State::Away(bytes) = &mut session.state else { return };
-                let bytes = std::mem::take(bytes);
-                handshake.push(&bytes);
-                let is_waiting = matches!(step, Step::More) && !bytes.is_empty();
-                session.state = State::Shaking(handshake);
-                let first = stage.ready.len();
-                match step {
-                    // What has come behind the handshake belongs to its end.
-                    Step::Done(mut agreed) => {
-                        agreed.rest.extend_from_slice(&bytes);
-                        stage.take_step(session, Step::Done(agreed));
-                    }
-                    step => stage.take_step(session, step),
-                }
-                if is_waiting {
-                    stage.send_away(session);
-                } else {
-                    stage.hear_held_end(session);
-                }
-                stage.settle(session, first);
-            });
-        }
-    }
-
-    /// Takes what a handshake has come to, or where it is.
-    fn take_step(&mut self, session: &mut Session, step: Step) {
-        let State::Shaking(handshake) = &mut session.state else { return };
-        session.own.append(&mut handshake.outgoing);
-        match step {
-            Step::More => {}
-            Step::Done(agreed) => {
-                let agreed = *agreed;
-                if agreed.info.is_resumed {
-                    self.counters.resumed += 1;
-                } else {
-                    self.counters.full += 1;
-                }
-                session.state = State::Open(Box::new(agreed.secrets));
-                self.ready.push_back(Event::Secured { key: session.key, info: Rc::new(agreed.info) });
-                self.open_early(session, &agreed.rest);
-                return self.unflushed.push(session.key);
-            }
-            Step::Failed(told) => {
-                self.fail(session, Breach::Handshake, &told);
-            }
-        }
-        self.flush(session);
-    }
-
-    /// Shakes the hands of those that have waited longest.
-    fn work_off(&mut self) {
-        while self.flights_left > 0
-            && let Some(key) = self.backlog.pop_front()
-        {
-            if !self.has(key) {
-                continue;
-            }
-            self.flights_left -= 1;
-            self.with(key, |stage, session| {
-                session.is_queued = false;
-                let first = stage.ready.len();
-                stage.shake(session);
-                stage.hear_held_end(session);
-                stage.settle(session, first);
-            });
-        }
-    }
-
-    /// The end that has come while a handshake waited, once what has come before it is taken.
-    fn hear_held_end(&mut self, session: &mut Session) {
-        session.is_peer_closed |= std::mem::take(&mut session.holds_eof);
-        session.is_parked = false;
-    }
-
-    /// Whether the handshake of `key` is not over.
-    fn is_shaking(&self, key: Key) -> bool {
-        self.has(key)
-            && self.sessions[key.index() as usize]
-                .as_ref()
-                .is_some_and(|session| matches!(session.state, State::Shaking(_) | State::Away(_)))
     }
 
     /// When the next handshake must be over, or the next leaving session is cut off.
@@ -579,6 +421,7 @@ impl<D: Driver> Driver for Stage<D> {
         if self.by_socket.len() <= number {
             self.by_socket.resize(number + 1, None);
         }
+        self.tally.active.increase();
         if let Some(timeout) = context.handshake_timeout() {
             let millis = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
             let deadline = self.driver.now().millis.saturating_add(millis);
@@ -601,6 +444,7 @@ impl<D: Driver> Driver for Stage<D> {
             is_parked: false,
             holds_eof: false,
             idle_records: 0,
+            message: Vec::new(),
             partial: None,
             flight: None,
             own: Vec::new(),
@@ -688,6 +532,9 @@ impl<D: Driver> Driver for Stage<D> {
         let Some(mut session) = self.sessions.get_mut(key.index() as usize).and_then(Option::take) else {
             return;
         };
+        if session.is_shaking() {
+            self.tally.active.decrease();
+        }
         // Whoever closes says so, also to a peer that has said it first (RFC 8446 section 6.1).
         if !session.is_aborted && !session.has_said_goodbye && matches!(session.state, State::Open(_)) {
             session.shut = Shut::Wanted;
@@ -704,6 +551,9 @@ impl<D: Driver> Driver for Stage<D> {
 
     fn abandon(&mut self, socket: Fd) {
         if let Some(key) = self.key_of(socket) {
+            if self.is_shaking(key) {
+                self.tally.active.decrease();
+            }
             self.sessions[key.index() as usize] = None;
             self.by_socket[usize::try_from(socket.0).unwrap_or(0)] = None;
         }

@@ -7,6 +7,7 @@ use peregrine::tls::ClientCertificates;
 use peregrine::{Options, Server, Tls};
 use rustls::{AlertDescription, HandshakeKind, SupportedProtocolVersion};
 
+use crate::support::client::await_some;
 use crate::support::tls::{self, Authority, Folder, NAME, Pair, VERSIONS, alert, config, connect};
 
 /// A server and the certificates of its clients.
@@ -122,6 +123,24 @@ fn a_certificate_that_is_no_good_is_refused_also_where_none_is_needed() {
                 assert_eq!(seen, clients.good.der().as_ref());
             }
         }
+    }
+}
+
+#[test]
+fn a_list_of_the_revoked_is_taken_anew_while_clients_come() {
+    let clients = Clients::new();
+    let list = |revoked: &[&Pair]| tls::revocation(&clients.authority, revoked);
+    let file = clients.folder.write("revoked.pem", list(&[]));
+    let server = clients.start(ClientCertificates::Require, |options| {
+        options.tls.client_crl = Some(file);
+    });
+    for version in VERSIONS {
+        let own = Some(&clients.good);
+        clients.folder.write("revoked.pem", list(&[&clients.good]));
+        let told = await_some("a refusal", || clients.seen(&server, own, version).err());
+        assert_eq!(alert(&told), Some(AlertDescription::CertificateRevoked));
+        clients.folder.write("revoked.pem", list(&[]));
+        await_some("an answer", || clients.seen(&server, own, version).ok());
     }
 }
 

@@ -5,6 +5,7 @@ mod support;
 
 mod clients;
 mod corners;
+mod metrics;
 mod names;
 mod redirection;
 mod reload;

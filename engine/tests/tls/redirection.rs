@@ -1,5 +1,7 @@
 //! The middleware that keeps clients with https, on servers that speak both.
 
+use std::process::Command;
+
 use peregrine::middleware::{hsts, https_redirection};
 use peregrine::prelude::*;
 use peregrine::{Options, Server};
@@ -79,6 +81,27 @@ fn the_port_may_be_given() {
     };
     assert_eq!(to(443).as_deref(), Some("https://test/?a"));
     assert_eq!(to(8443).as_deref(), Some("https://test:8443/?a"));
+}
+
+/// A process cannot safely change its own variables: another one runs this test with them.
+#[test]
+fn the_port_may_come_from_the_environment() {
+    const TEST: &str = "redirection::the_port_may_come_from_the_environment";
+    const PORTS: [(&str, &str); 2] = [("PEREGRINE_HTTPS_PORT", "7777"), ("HTTPS_PORT", "8888")];
+    if PORTS.iter().all(|(name, _)| std::env::var_os(name).is_none()) {
+        for given in [&PORTS[..], &PORTS[1..]] {
+            let mut inside = Command::new(std::env::current_exe().expect("a program"));
+            inside.args(["--exact", TEST]).envs(given.iter().copied());
+            let output = inside.output().expect("the same program");
+            let told = String::from_utf8_lossy(&output.stdout);
+            assert!(output.status.success() && told.contains("1 passed"), "{given:?}: {told}");
+        }
+        return;
+    }
+    let port = PORTS.iter().find_map(|(name, _)| std::env::var(name).ok()).expect("one of them");
+    let both = Both::start(|_| {}, |app| app.middleware(https_redirection()));
+    let response = both.http(&request("GET", "/", "test"));
+    assert_eq!(response.field("Location"), Some(&*format!("https://test:{port}/")));
 }
 
 #[test]

@@ -1,13 +1,16 @@
 //! Requests and responses of all shapes, the end of a connection, drains and deadlines.
 
 use std::io::{ErrorKind, Read, Write};
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
 use std::sync::LazyLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use peregrine::prelude::*;
 use peregrine::{MinDataRate, Options, Server, Tls, sleep};
-use rustls::SupportedProtocolVersion;
+use rustls::pki_types::ServerName;
+use rustls::{ClientConnection, StreamOwned, SupportedProtocolVersion};
 
 use crate::support::client::{
     Client, PATIENCE, assert_same_bytes, await_some, get, pattern, post, post_chunked,
@@ -25,6 +28,20 @@ async fn echo(mut exchange: Exchange) -> Result<(), ExchangeError> {
         stream.write(&chunk).await?;
     }
     stream.finish()
+}
+
+/// Another protocol, which says how what it was sent has ended.
+async fn tell_end(mut exchange: Exchange) -> Result<(), ExchangeError> {
+    let mut stream = exchange.upgrade("end", |_| {})?;
+    let end = loop {
+        match stream.read().await {
+            Ok(Some(_)) => {}
+            Ok(None) => break "closed",
+            Err(ExchangeError::UnexpectedEnd) => break "torn",
+            Err(error) => return Err(error),
+        }
+    };
+    stream.write(end.as_bytes()).await
 }
 
 async fn slow() -> &'static str {
@@ -56,6 +73,7 @@ impl Https {
         });
         app.post("/echo", |request: &Request, response: &mut Response| response.bytes(request.body()));
         app.on(Method::Post, "/stream", echo);
+        app.on(Method::Get, "/end", tell_end);
         app.get("/large", |_: &Request, response: &mut Response| response.body("", *LARGE_BODY));
         Self { server: app.start().expect("a server"), pair, _folder: folder }
     }
@@ -314,11 +332,62 @@ fn an_end_without_goodbye_is_no_request() {
         |client| {
             assert_eq!(client.get("/").status, 200);
             client.send("GET / HTTP/1.1\r\n");
-            client.stream.sock.shutdown(std::net::Shutdown::Write).expect("an open socket");
+            client.stream.sock.shutdown(Shutdown::Write).expect("an open socket");
             let mut rest = Vec::new();
             let end = client.stream.read_to_end(&mut rest);
             assert!(!rest.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&rest));
             assert!(matches!(end.map_err(|error| error.kind()), Ok(_) | Err(ErrorKind::ConnectionReset)));
         },
     );
+}
+
+#[test]
+fn rfc8446_6_1_another_protocol_is_told_whether_its_peer_has_said_goodbye() {
+    const UPGRADE: &str = "GET /end HTTP/1.1\r\nHost: test\r\nConnection: upgrade\r\nUpgrade: end\r\n\r\n";
+    for says_goodbye in [true, false] {
+        let test = if says_goodbye {
+            |client: &mut TlsClient| end_upgraded(client, true)
+        } else {
+            |client: &mut TlsClient| end_upgraded(client, false)
+        };
+        everywhere(|_| {}, test);
+    }
+
+    fn end_upgraded(client: &mut TlsClient, says_goodbye: bool) {
+        client.send(UPGRADE);
+        assert_eq!(client.receive_head().status, 101);
+        client.send("some bytes");
+        if says_goodbye {
+            client.stream.conn.send_close_notify();
+            client.stream.flush().expect("an open socket");
+        }
+        client.stream.sock.shutdown(Shutdown::Write).expect("an open socket");
+        let expected: &[u8] = if says_goodbye { b"closed" } else { b"torn" };
+        assert_eq!(client.take(expected.len()), expected);
+    }
+}
+
+#[test]
+fn an_endpoint_of_https_may_be_a_unix_socket() {
+    let folder = Folder::new();
+    let path = folder.path("server.sock");
+    for driver in tls::drivers() {
+        let https = Https::start(|options| {
+            options.driver = driver;
+            options.urls = vec![format!("https://unix:{}", path.display())];
+        });
+        for version in VERSIONS {
+            let socket = UnixStream::connect(&path).expect("a listener");
+            socket.set_read_timeout(Some(PATIENCE)).expect("an open socket");
+            let name = ServerName::try_from(NAME).expect("a name");
+            let connection = ClientConnection::new(config(&[&https.pair], None, &[version]), name);
+            let mut client = Client::over(StreamOwned::new(connection.expect("a client"), socket));
+            client.send(get("/secured"));
+            assert!(client.receive().text().ends_with(" true"));
+            let body = pattern(UPLOAD);
+            client.send(post("/echo", &body));
+            assert_same_bytes(&client.receive().body, &body);
+        }
+        https.server.shutdown().expect("workers that do not fail");
+    }
 }

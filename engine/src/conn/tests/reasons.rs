@@ -276,6 +276,36 @@ fn every_end_has_its_reason() {
 
 #[cfg(feature = "tls")]
 #[test]
+fn an_end_without_a_goodbye_is_one_like_any_other() {
+    let torn = b"GET / HT";
+    for (sent, reason) in [(&b""[..], EndReason::ClosedByPeer), (torn, EndReason::UnexpectedEndOfRequest)] {
+        let (mut harness, peer) = after(sent, |_| {});
+        breach(&mut harness, Breach::Truncated);
+        peer.close();
+        harness.assert_nothing_left();
+        assert_eq!(harness.ended(reason), 1, "{reason:?}");
+    }
+}
+
+#[cfg(feature = "tls")]
+#[test]
+fn rfc8446_6_1_another_protocol_is_told_of_an_end_without_a_goodbye() {
+    for (is_torn, told) in [(false, &b"closed"[..]), (true, &b"torn"[..])] {
+        let upgrade = request("GET", "/s/upgrade-end", "Connection: upgrade\r\nUpgrade: end\r\n");
+        let (mut harness, peer) = after(&upgrade, |_| {});
+        if is_torn {
+            breach(&mut harness, Breach::Truncated);
+        }
+        peer.shutdown();
+        harness.turn_until("its word for it", |_| peer.received().ends_with(told));
+        peer.close();
+        harness.assert_nothing_left();
+        assert_eq!(harness.ended(EndReason::UpgradedClosed), 1);
+    }
+}
+
+#[cfg(feature = "tls")]
+#[test]
 fn plain_http_that_comes_too_late_is_not_answered() {
     // While it lingers, and once it is ending.
     for is_ending in [false, true] {

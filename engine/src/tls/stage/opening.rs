@@ -2,7 +2,7 @@
 
 use peregrine_pool::Lease;
 
-use super::{Session, Stage, State};
+use super::{KEY_UPDATE, Session, Stage, State, WARNING};
 use crate::driver::secure::Breach;
 use crate::driver::{Driver, Errno, Received};
 use crate::tls::record::{Alert, Content, HEADER_BYTES, record_bytes};
@@ -10,8 +10,11 @@ use crate::tls::record::{Alert, Content, HEADER_BYTES, record_bytes};
 /// So many records in a row may hold no data: enough for what peers say to each other, too few to keep us busy with.
 const IDLE_RECORDS_MAX: u8 = 32;
 
-/// The one message of a handshake that may come behind it (RFC 8446 section 4.6.3), without its last byte.
-const KEY_UPDATE: [u8; 4] = [24, 0, 0, 1];
+/// The level of an alert that ends the connection.
+const FATAL: u8 = 2;
+
+/// An alert that `close_notify` follows (RFC 8446 section 6.1).
+const USER_CANCELED: u8 = 90;
 
 /// What a peer asks for that would agree upon new keys by a new handshake in TLS 1.2.
 const CLIENT_HELLO: u8 = 1;
@@ -34,7 +37,7 @@ impl<D: Driver> Stage<D> {
                 }
             };
             match secrets.records.open(&mut lease[record.clone()]) {
-                Ok((Content::Data, found)) if !found.is_empty() => {
+                Ok((Content::Data, found)) if !found.is_empty() && session.message.is_empty() => {
                     session.idle_records = 0;
                     let found = at + found.start..at + found.end;
                     if end == 0 {
@@ -109,7 +112,7 @@ impl<D: Driver> Stage<D> {
         }
         let State::Open(secrets) = &mut session.state else { return bytes.len() };
         match secrets.records.open(&mut lease[..have]) {
-            Ok((Content::Data, found)) if !found.is_empty() => {
+            Ok((Content::Data, found)) if !found.is_empty() && session.message.is_empty() => {
                 session.idle_records = 0;
                 lease.skip(found.start);
                 self.tell(session, Received::Data { lease, len: found.len() as u32 });
@@ -140,6 +143,10 @@ impl<D: Driver> Stage<D> {
         }
         let State::Open(secrets) = &mut session.state else { return Ok(()) };
         let is_tls13 = secrets.records.is_tls13();
+        // Nothing may come between the records of one message (RFC 8446 section 5.1).
+        if !session.message.is_empty() && content != Content::Handshake {
+            return Err(Alert::UnexpectedMessage);
+        }
         match (content, message) {
             (Content::Data, _) => {}
             (Content::Alert, &[_, code]) if code == Alert::CloseNotify as u8 => self.hear_goodbye(session),
@@ -149,16 +156,8 @@ impl<D: Driver> Stage<D> {
                 session.state = State::Broken;
                 self.tell(session, Received::Failed(Errno(libc::ECONNRESET)));
             }
-            (Content::Handshake, &[a, b, c, d, wants_ours]) if is_tls13 && [a, b, c, d] == KEY_UPDATE => {
-                if wants_ours > 1 {
-                    return Err(Alert::IllegalParameter);
-                }
-                secrets.renew_incoming()?;
-                // One answer is enough for all that ask before it is on its way.
-                if wants_ours == 1 && !session.is_answering && !session.has_said_goodbye {
-                    session.is_answering = true;
-                    self.renew_outgoing(session)?;
-                }
+            (Content::Handshake, part) if is_tls13 && !part.is_empty() => {
+                return self.hear_message(session, part);
             }
             (Content::Handshake, &[CLIENT_HELLO, ..]) if !is_tls13 && session.is_answering => {}
             (Content::Handshake, &[CLIENT_HELLO, ..]) if !is_tls13 => {
@@ -166,6 +165,30 @@ impl<D: Driver> Stage<D> {
                 self.say(session, Content::Alert, &[WARNING, Alert::NoRenegotiation as u8])?;
             }
             _ => return Err(Alert::UnexpectedMessage),
+        }
+        Ok(())
+    }
+
+    /// Takes the one message of a handshake that may come behind it, or a part of it (RFC 8446 section 4.6.3).
+    #[cold]
+    fn hear_message(&mut self, session: &mut Session, part: &[u8]) -> Result<(), Alert> {
+        session.message.extend_from_slice(part);
+        let (known, message) = (&KEY_UPDATE[..4], &session.message);
+        if message.len() > KEY_UPDATE.len() || !known.starts_with(&message[..message.len().min(known.len())])
+        {
+            return Err(Alert::UnexpectedMessage);
+        }
+        let Some(&wants_ours) = message.get(known.len()) else { return Ok(()) };
+        session.message = Vec::new();
+        if wants_ours > 1 {
+            return Err(Alert::IllegalParameter);
+        }
+        let State::Open(secrets) = &mut session.state else { return Ok(()) };
+        secrets.renew_incoming()?;
+        // One answer is enough for all that ask before it is on its way.
+        if wants_ours == 1 && !session.is_answering && !session.has_said_goodbye {
+            session.is_answering = true;
+            self.renew_outgoing(session)?;
         }
         Ok(())
     }
@@ -190,14 +213,8 @@ impl<D: Driver> Stage<D> {
         session.state = State::Broken;
         session.has_said_goodbye = true;
         session.partial = None;
-        self.counters.broken += 1;
+        self.tally.broken.increase();
         self.note(Breach::Record, "");
         self.tell(session, Received::Broken(Breach::Record));
     }
 }
-
-/// The levels of alerts.
-const WARNING: u8 = 1;
-const FATAL: u8 = 2;
-
-const USER_CANCELED: u8 = 90;

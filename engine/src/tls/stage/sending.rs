@@ -2,18 +2,12 @@
 
 use peregrine_pool::{Key, Payload};
 
-use super::{Flight, Session, Shut, Stage, State};
+use super::{Flight, KEY_UPDATE, Session, Shut, Stage, State, WARNING};
 use crate::driver::{Driver, Errno, Event, Fd, SendBuffer};
 use crate::tls::record::{Alert, Content, OVERHEAD_MAX, PLAIN_MAX};
 
-/// That our key is new from the next record on, and that the peer's may stay (RFC 8446 section 4.6.3).
-const KEY_UPDATE: [u8; 5] = [24, 0, 0, 1, 0];
-
 /// So many bytes of the stage's own go out with those of the connection: the tickets of a handshake.
 const JOINED_MAX: usize = 2048;
-
-/// The level of a goodbye.
-const WARNING: u8 = 1;
 
 impl<D: Driver> Stage<D> {
     #[inline]
@@ -38,22 +32,25 @@ impl<D: Driver> Stage<D> {
     #[inline]
     fn start(&mut self, session: &mut Session, plain: SendBuffer) {
         match self.seal(session, &plain) {
-            Some((sealed, taken)) => {
+            Ok((sealed, taken)) => {
                 session.flight = Some(Flight::Sealed { plain, taken });
                 self.driver.send(session.socket, session.key, sealed);
             }
-            None => {
-                let result = Err(Errno(libc::ENOMEM));
+            Err(error) => {
+                let result = Err(error);
                 self.ready.push_back(Event::Sent { key: session.key, buffer: plain, result });
             }
         }
     }
 
-    /// Encrypts as much of a buffer as fits into a block, behind what the stage itself has to say. `None` if there is no
-    /// block, or no key to do it with.
+    /// Encrypts as much of a buffer as fits into a block, behind what the stage itself has to say.
+    ///
+    /// # Errors
+    /// `ENOMEM`: there is no block. `EKEYEXPIRED`: there is no key any more to do it with.
     #[inline]
-    fn seal(&mut self, session: &mut Session, plain: &SendBuffer) -> Option<(SendBuffer, u32)> {
-        let State::Open(secrets) = &mut session.state else { return None };
+    fn seal(&mut self, session: &mut Session, plain: &SendBuffer) -> Result<(SendBuffer, u32), Errno> {
+        const NO_KEY: Errno = Errno(libc::EKEYEXPIRED);
+        let State::Open(secrets) = &mut session.state else { return Err(NO_KEY) };
         let mut block = plain.block();
         let mut payload = plain.payload().unwrap_or_default();
         let total = block.len() + payload.len();
@@ -62,19 +59,20 @@ impl<D: Driver> Stage<D> {
         let small = own + total + OVERHEAD_MAX <= self.small.stats().block_bytes && !is_worn;
         let lease =
             if small { self.small.lease() } else { self.large.lease().or_else(|| self.small.lease()) };
-        let mut lease = lease?;
+        let mut lease = lease.ok_or(Errno(libc::ENOMEM))?;
         let (mut end, mut taken) = (own, 0);
         if own > 0 {
-            lease.get_mut(..own)?.copy_from_slice(&session.own);
+            lease.get_mut(..own).ok_or(Errno(libc::ENOMEM))?.copy_from_slice(&session.own);
             session.own = Vec::new();
             session.is_answering = false;
         }
         if is_worn {
             if !secrets.records.is_tls13() {
-                return None;
+                return Err(NO_KEY);
             }
-            end += secrets.records.seal(Content::Handshake, &KEY_UPDATE, &mut lease[end..]).ok()?;
-            secrets.renew_outgoing().ok()?;
+            let said = secrets.records.seal(Content::Handshake, &KEY_UPDATE, &mut lease[end..]);
+            end += said.map_err(|_| NO_KEY)?;
+            secrets.renew_outgoing().map_err(|_| NO_KEY)?;
         }
         while taken < total {
             let room = (lease.len() - end).saturating_sub(OVERHEAD_MAX).min(PLAIN_MAX);
@@ -83,11 +81,12 @@ impl<D: Driver> Stage<D> {
             }
             let (first, rest) = block.split_at(block.len().min(room));
             let (second, others) = payload.split_at(payload.len().min(room - first.len()));
-            end += secrets.records.seal_pieces(Content::Data, [first, second], &mut lease[end..]).ok()?;
+            let sealed = secrets.records.seal_pieces(Content::Data, [first, second], &mut lease[end..]);
+            end += sealed.map_err(|_| NO_KEY)?;
             taken += first.len() + second.len();
             (block, payload) = (rest, others);
         }
-        Some((SendBuffer::new(lease, end as u32, None), taken as u32))
+        Ok((SendBuffer::new(lease, end as u32, None), taken as u32))
     }
 
     /// A send of a session has ended.

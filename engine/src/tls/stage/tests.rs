@@ -1,394 +1,24 @@
 //! The stage against rustls' client, on a driver that does as it is told: every split, every kind of record.
 
-use std::collections::VecDeque;
-use std::fs;
-use std::io::{self, Read, Write};
-use std::path::PathBuf;
+use std::io::{Read, Write};
+use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use peregrine_pool::{BlockConfig, Blocks, Key, Payload, Slab};
+use peregrine_pool::{Blocks, Payload, Slab};
 use rustls::crypto::CryptoProvider;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::ServerName;
 use rustls::version::{TLS12, TLS13};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, SupportedCipherSuite, SupportedProtocolVersion};
+use rustls::{ClientConnection, SupportedCipherSuite};
 
+use super::harness::*;
 use super::{Stage, State};
-use crate::driver::secure::{Breach, TlsInfo};
-use crate::driver::{Driver, Errno, Event, Fd, Interest, Now, Received, SendBuffer};
+use crate::driver::secure::Breach;
+use crate::driver::{Driver, Errno, Event, Fd, Received};
 use crate::sys::wake::Waker;
 use crate::tls::context::Context;
 use crate::tls::offload::{Offload, Returns};
-use crate::tls::{Certificate, TlsName, TlsOptions};
-
-const SMALL: BlockConfig =
-    BlockConfig { block_bytes: 4096, stride_bytes: 4096, max_blocks: 64, chunk_blocks: 8 };
-const SOCKET: Fd = Fd(7);
-
-/// A driver without a kernel: what arrives and how much is sent is up to the test.
-struct Fake {
-    now: u64,
-    events: VecDeque<Event>,
-    blocks: Blocks,
-    /// What has been sent.
-    sent: Vec<u8>,
-    /// The most bytes that a send takes; none: it stays open.
-    takes: Option<usize>,
-    open: Option<(Key, SendBuffer)>,
-    is_receiving: bool,
-    is_shut: bool,
-    is_aborted: bool,
-    is_closed: bool,
-}
-
-impl Fake {
-    fn new() -> Self {
-        Self {
-            now: 1000,
-            events: VecDeque::new(),
-            blocks: Blocks::new(SMALL),
-            sent: Vec::new(),
-            takes: Some(usize::MAX),
-            open: None,
-            is_receiving: false,
-            is_shut: false,
-            is_aborted: false,
-            is_closed: false,
-        }
-    }
-
-    fn arrive(&mut self, key: Key, bytes: &[u8], more: bool) {
-        assert!(self.is_receiving, "nothing can be received");
-        let mut lease = self.blocks.lease().expect("a block");
-        lease[..bytes.len()].copy_from_slice(bytes);
-        self.is_receiving = more;
-        let outcome = Received::Data { lease, len: bytes.len() as u32 };
-        self.events.push_back(Event::Received { key, outcome, more });
-    }
-
-    fn end(&mut self, key: Key, outcome: Received) {
-        assert!(self.is_receiving, "nothing can be received");
-        self.is_receiving = false;
-        self.events.push_back(Event::Received { key, outcome, more: false });
-    }
-}
-
-impl Driver for Fake {
-    fn accept(&mut self, _: Fd, _: u32) {}
-    fn stop_accepting(&mut self, _: Fd, _: u32) {}
-    fn receive(&mut self, _: Fd, _: Key) {
-        assert!(!self.is_receiving && !self.is_aborted);
-        self.is_receiving = true;
-    }
-    fn stop_receiving(&mut self, _: Fd, key: Key) {
-        if self.is_receiving {
-            self.end(key, Received::Stopped);
-        }
-    }
-    fn send(&mut self, _: Fd, key: Key, buffer: SendBuffer) {
-        assert!(self.open.is_none() && !self.is_shut && !self.is_aborted && !self.is_closed);
-        let Some(most) = self.takes else {
-            self.open = Some((key, buffer));
-            return;
-        };
-        let all = [buffer.block(), buffer.payload().unwrap_or_default()].concat();
-        let taken = all.len().min(most);
-        self.sent.extend_from_slice(&all[..taken]);
-        self.events.push_back(Event::Sent { key, buffer, result: Ok(taken as u32) });
-    }
-    fn watch(&mut self, _: Fd, _: Key, _: Interest) {}
-    fn unwatch(&mut self, _: Fd, _: Key, _: Interest) {}
-    fn shutdown_write(&mut self, _: Fd) {
-        assert!(self.open.is_none(), "a send would be cut off");
-        self.is_shut = true;
-    }
-    fn abort(&mut self, _: Fd) {
-        self.is_aborted = true;
-        if let Some((key, buffer)) = self.open.take() {
-            self.events.push_back(Event::Sent { key, buffer, result: Err(Errno(libc::ECANCELED)) });
-        }
-    }
-    fn close(&mut self, _: Fd) {
-        assert!(self.open.is_none() && !self.is_closed, "something is open");
-        self.is_closed = true;
-    }
-    fn abandon(&mut self, _: Fd) {}
-    fn turn(&mut self, _: Option<u64>) -> io::Result<()> {
-        Ok(())
-    }
-    fn next(&mut self) -> Option<Event> {
-        self.events.pop_front()
-    }
-    fn now(&self) -> Now {
-        Now { millis: self.now, unix_seconds: 0 }
-    }
-    fn has_receive_blocks(&self) -> bool {
-        true
-    }
-    fn trim(&mut self) {}
-    fn in_flight(&self) -> usize {
-        0
-    }
-}
-
-/// A certificate for localhost in files of its own.
-struct Files {
-    folder: PathBuf,
-}
-
-impl Files {
-    fn new() -> Self {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let folder = std::env::temp_dir().join(format!("peregrine-stage-{}-{number}", std::process::id()));
-        fs::create_dir_all(&folder).unwrap();
-        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-        fs::write(folder.join("cert.pem"), made.cert.pem()).unwrap();
-        fs::write(folder.join("key.pem"), made.signing_key.serialize_pem()).unwrap();
-        Self { folder }
-    }
-
-    fn options(&self) -> TlsOptions {
-        let certificate = Certificate::pem(self.folder.join("cert.pem"), self.folder.join("key.pem"));
-        TlsOptions { certificate: Some(certificate), ..TlsOptions::default() }
-    }
-
-    fn roots(&self) -> RootCertStore {
-        let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_file(self.folder.join("cert.pem")).unwrap()).unwrap();
-        roots
-    }
-}
-
-impl Drop for Files {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.folder);
-    }
-}
-
-fn provider() -> CryptoProvider {
-    rustls::crypto::aws_lc_rs::default_provider()
-}
-
-fn client_config(files: &Files, versions: &[&'static SupportedProtocolVersion]) -> ClientConfig {
-    client_of(files, provider(), versions)
-}
-
-fn client_of(
-    files: &Files,
-    provider: CryptoProvider,
-    versions: &[&'static SupportedProtocolVersion],
-) -> ClientConfig {
-    let config = ClientConfig::builder_with_provider(Arc::new(provider));
-    let config = config.with_protocol_versions(versions).unwrap();
-    let mut config = config.with_root_certificates(files.roots()).with_no_client_auth();
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    config
-}
-
-/// A server's side and a client, and everything that has passed between them.
-struct Rig {
-    stage: Stage<Fake>,
-    key: Key,
-    client: ClientConnection,
-    /// So many bytes arrive at once.
-    split: usize,
-    /// What the connection has been told.
-    plain: Vec<u8>,
-    info: Option<TlsInfo>,
-    breach: Option<Breach>,
-    is_eof: bool,
-    failed: Option<Errno>,
-    /// Sends that have ended, as bytes or as failures.
-    sends: Vec<Result<u32, Errno>>,
-    is_receiving: bool,
-    is_client_broken: bool,
-    _files: Files,
-}
-
-impl Rig {
-    fn new(split: usize) -> Self {
-        let files = Files::new();
-        let config = client_config(&files, &[&TLS13, &TLS12]);
-        Self::with(files, TlsOptions::default(), config, split)
-    }
-
-    fn with(files: Files, options: TlsOptions, client: ClientConfig, split: usize) -> Self {
-        let certificate = options.certificate.clone().or(files.options().certificate);
-        let context = Context::new(&TlsOptions { certificate, ..options }, &[b"http/1.1"]).unwrap();
-        Self::on(files, context, Arc::new(client), split)
-    }
-
-    fn on(files: Files, context: Arc<Context>, client: Arc<ClientConfig>, split: usize) -> Self {
-        let mut keys: Slab<()> = Slab::new(4);
-        let key = keys.insert(()).unwrap();
-        let mut stage = Stage::new(Fake::new(), vec![None, Some(context)], Blocks::new(SMALL), None);
-        stage.opened(SOCKET, key, 1);
-        stage.receive(SOCKET, key);
-        let client = ClientConnection::new(client, ServerName::try_from("localhost").unwrap()).unwrap();
-        Self {
-            stage,
-            key,
-            client,
-            split,
-            plain: Vec::new(),
-            info: None,
-            breach: None,
-            is_eof: false,
-            failed: None,
-            sends: Vec::new(),
-            is_receiving: true,
-            is_client_broken: false,
-            _files: files,
-        }
-    }
-
-    /// Has the stage work until nothing happens any more.
-    fn settle(&mut self) {
-        loop {
-            self.stage.turn(Some(0)).unwrap();
-            let mut has_any = false;
-            while let Some(event) = self.stage.next() {
-                has_any = true;
-                self.handle(event);
-            }
-            if !has_any && self.stage.backlog.is_empty() {
-                return;
-            }
-        }
-    }
-
-    fn handle(&mut self, event: Event) {
-        match event {
-            Event::Received { key, outcome, more } => {
-                assert_eq!(key, self.key);
-                assert!(self.is_receiving, "nothing was to be received");
-                self.is_receiving = more;
-                match outcome {
-                    Received::Data { lease, len } => {
-                        assert!(len > 0, "data without bytes");
-                        self.plain.extend_from_slice(&lease[..len as usize]);
-                    }
-                    Received::Eof => self.is_eof = true,
-                    Received::Broken(breach) => self.breach = Some(breach),
-                    Received::Failed(error) => self.failed = Some(error),
-                    Received::Stopped => {}
-                    Received::Starved => panic!("no block"),
-                }
-                if !self.is_receiving
-                    && !self.is_eof
-                    && self.failed.is_none()
-                    && !self.stage.driver.is_aborted
-                {
-                    self.is_receiving = true;
-                    self.stage.receive(SOCKET, self.key);
-                }
-            }
-            Event::Secured { info, .. } => self.info = Some((*info).clone()),
-            Event::Sent { buffer, result, .. } => {
-                self.sends.push(result);
-                let mut buffer = buffer;
-                if let Ok(sent) = result {
-                    buffer.advance(sent);
-                    if buffer.remaining() > 0 {
-                        self.stage.send(SOCKET, self.key, buffer);
-                    }
-                }
-            }
-            Event::Woken => {}
-            other => panic!("{other:?}"),
-        }
-    }
-
-    /// Hands bytes to the server as they are.
-    fn arrive(&mut self, bytes: &[u8]) {
-        for piece in bytes.chunks(self.split.min(SMALL.block_bytes)) {
-            if !self.stage.driver.is_receiving {
-                return;
-            }
-            self.stage.driver.arrive(self.key, piece, true);
-            self.settle();
-        }
-    }
-
-    fn client_says(&mut self) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        while self.client.wants_write() {
-            self.client.write_tls(&mut bytes).unwrap();
-        }
-        bytes
-    }
-
-    fn client_hears(&mut self) -> Vec<u8> {
-        let sent = std::mem::take(&mut self.stage.driver.sent);
-        let mut unread = &*sent;
-        let mut heard = Vec::new();
-        while !unread.is_empty() {
-            self.client.read_tls(&mut unread).unwrap();
-            self.is_client_broken |= self.client.process_new_packets().is_err();
-            if self.is_client_broken {
-                break;
-            }
-            let _ = self.client.reader().read_to_end(&mut heard);
-        }
-        heard
-    }
-
-    /// Carries everything in both directions, until there is nothing. Returns what the client has heard.
-    fn exchange(&mut self) -> Vec<u8> {
-        let mut heard = Vec::new();
-        self.settle();
-        loop {
-            let bytes = self.client_says();
-            let is_quiet = bytes.is_empty() && self.stage.driver.sent.is_empty();
-            self.arrive(&bytes);
-            heard.append(&mut self.client_hears());
-            if is_quiet {
-                return heard;
-            }
-        }
-    }
-
-    /// The client's hello, and the server's flight: the client's last one is still to come.
-    fn exchange_hello(&mut self) {
-        let hello = self.client_says();
-        self.arrive(&hello);
-        self.client_hears();
-        assert!(!self.client.is_handshaking() && self.info.is_none());
-    }
-
-    fn shake(&mut self) {
-        self.exchange();
-        assert!(!self.client.is_handshaking() && self.info.is_some(), "no handshake: {:?}", self.breach);
-    }
-
-    /// The next record of the client's, as no client would make it. The client itself can only read from then on.
-    fn forge(&self, code: u8, plain: &[u8], padding: usize) -> Vec<u8> {
-        let session = self.stage.sessions[self.key.index() as usize].as_ref().unwrap();
-        let State::Open(secrets) = &session.state else { panic!("no keys") };
-        secrets.records.forge(code, plain, padding)
-    }
-
-    fn send(&mut self, block: &[u8], payload: Option<Payload>) {
-        let mut lease = self.stage.small.lease().unwrap();
-        lease[..block.len()].copy_from_slice(block);
-        let buffer = SendBuffer::new(lease, block.len() as u32, payload);
-        self.stage.send(SOCKET, self.key, buffer);
-    }
-
-    /// A request and an answer.
-    fn prove(&mut self) {
-        let request: Vec<u8> = (0..5000_u32).map(|number| number as u8).collect();
-        let before = self.plain.len();
-        self.client.writer().write_all(&request).unwrap();
-        self.exchange();
-        assert_eq!(self.plain[before..], request);
-        self.send(b"an answer", None);
-        assert_eq!(self.exchange(), b"an answer");
-    }
-}
+use crate::tls::{TlsName, TlsOptions};
 
 #[test]
 fn every_split_of_handshakes_and_records_is_the_same() {
@@ -403,7 +33,7 @@ fn every_split_of_handshakes_and_records_is_the_same() {
             assert_eq!(info.alpn.as_deref(), Some("http/1.1"));
             assert_eq!(info.server_name.as_deref(), Some("localhost"));
             assert!(!info.is_resumed && info.client_certificates.is_empty());
-            assert_eq!(rig.stage.counters().full, 1);
+            assert_eq!(rig.stage.tally().full.get(), 1);
         }
     }
 }
@@ -485,7 +115,7 @@ fn records_at_the_limit_are_taken_and_larger_ones_are_not() {
         } else {
             assert!(rig.plain.is_empty());
             assert_eq!(rig.breach, Some(Breach::Record));
-            assert_eq!(rig.stage.counters().broken, 1);
+            assert_eq!(rig.stage.tally().broken.get(), 1);
         }
     }
     // A header that announces more than any record has is refused before the rest comes.
@@ -499,25 +129,25 @@ fn records_at_the_limit_are_taken_and_larger_ones_are_not() {
 fn padding_is_taken_off_and_records_of_nothing_are_few() {
     let mut rig = Rig::new(4096);
     rig.shake();
-    rig.arrive(&rig.forge(23, b"padded", 100));
+    rig.arrive_forged(23, b"padded", 100);
     assert_eq!(rig.plain, b"padded");
     for _ in 0..32 {
-        rig.arrive(&rig.forge(23, b"", 3));
+        rig.arrive_forged(23, b"", 3);
     }
     assert_eq!(rig.breach, None);
-    rig.arrive(&rig.forge(23, b"x", 0));
+    rig.arrive_forged(23, b"x", 0);
     for _ in 0..32 {
-        rig.arrive(&rig.forge(23, b"", 0));
+        rig.arrive_forged(23, b"", 0);
     }
     assert_eq!(rig.breach, None);
-    rig.arrive(&rig.forge(23, b"", 0));
+    rig.arrive_forged(23, b"", 0);
     assert_eq!(rig.breach, Some(Breach::Record));
 }
 
 #[test]
 fn what_no_key_fits_or_no_place_is_for_ends_the_connection_with_an_alert() {
-    type Make = fn(&Rig) -> Vec<u8>;
-    let cases: [(&str, Make); 8] = [
+    type Make = fn(&mut Rig) -> Vec<u8>;
+    let cases: [(&str, Make); 10] = [
         ("a flipped bit", |rig| {
             let mut record = rig.forge(23, b"data", 0);
             record[7] ^= 1;
@@ -531,14 +161,16 @@ fn what_no_key_fits_or_no_place_is_for_ends_the_connection_with_an_alert() {
         ("plaintext", |_| vec![23, 3, 3, 0, 4, b'd', b'a', b't', b'a']),
         ("a change of cipher", |_| vec![20, 3, 3, 0, 1, 1]),
         ("a hello within", |rig| rig.forge(22, &[1, 0, 0, 2, 3, 3], 0)),
-        ("half a message", |rig| rig.forge(22, &[24, 0, 0], 0)),
+        ("a message that is none", |rig| rig.forge(22, &[24, 0, 1], 0)),
+        ("more than a message", |rig| rig.forge(22, &[24, 0, 0, 1, 0, 24], 0)),
+        ("no message", |rig| rig.forge(22, &[], 0)),
         ("a key update that is none", |rig| rig.forge(22, &[24, 0, 0, 1, 2], 0)),
     ];
     for (name, make) in cases {
         for split in [1, 4096] {
             let mut rig = Rig::new(split);
             rig.shake();
-            let bytes = make(&rig);
+            let bytes = make(&mut rig);
             rig.arrive(&bytes);
             assert_eq!(rig.breach, Some(Breach::Record), "{name}");
             let before = rig.plain.len();
@@ -575,7 +207,7 @@ fn garbage_instead_of_a_hello_fails_the_handshake() {
             }
             assert_eq!(rig.breach, Some(Breach::Handshake), "{bytes:?}");
             assert_eq!(rig.stage.driver.sent[0], 21, "no alert: {:?}", rig.stage.driver.sent);
-            assert_eq!(rig.stage.counters().failed, 1);
+            assert_eq!(rig.stage.tally().failed.get(), 1);
         }
     }
 }
@@ -702,7 +334,7 @@ fn keys_are_updated_in_both_directions() {
     // One that wants ours to be new, while a send is open and another waits.
     rig.stage.driver.takes = None;
     rig.send(b"one", None);
-    rig.arrive(&rig.forge(22, &[24, 0, 0, 1, 1], 0));
+    rig.arrive_forged(22, &[24, 0, 0, 1, 1], 0);
     let (key, buffer) = rig.stage.driver.open.take().unwrap();
     rig.stage.driver.takes = Some(usize::MAX);
     rig.stage.driver.sent.extend_from_slice(buffer.block());
@@ -712,6 +344,22 @@ fn keys_are_updated_in_both_directions() {
     rig.send(b"two", None);
     rig.settle();
     assert_eq!(rig.client_hears(), b"onetwo");
+    // In several records, with nothing between them.
+    let mut rig = Rig::new(4096);
+    rig.shake();
+    for piece in [&[24, 0][..], &[0, 1], &[0]] {
+        rig.arrive_forged(22, piece, 0);
+    }
+    rig.arrive_forged(23, b"by a new key", 0);
+    assert_eq!((&*rig.plain, rig.breach), (&b"by a new key"[..], None));
+    for between in [21, 23] {
+        let mut rig = Rig::new(4096);
+        rig.shake();
+        rig.arrive_forged(22, &[24, 0], 0);
+        assert_eq!(rig.breach, None);
+        rig.arrive_forged(between, &[1, 0], 0);
+        assert_eq!((rig.breach, rig.plain.len()), (Some(Breach::Record), 0));
+    }
     // A flood of them is refused.
     let mut rig = Rig::new(4096);
     rig.shake();
@@ -729,10 +377,10 @@ fn a_new_handshake_is_declined_in_tls_12() {
     let client = client_config(&files, &[&TLS12]);
     let mut rig = Rig::with(files, TlsOptions::default(), client, 4096);
     rig.shake();
-    rig.arrive(&rig.forge(22, &[1, 0, 0, 2, 3, 3], 0));
+    rig.arrive_forged(22, &[1, 0, 0, 2, 3, 3], 0);
     assert_eq!(rig.breach, None);
     assert_eq!(rig.stage.driver.sent.len(), 5 + 8 + 2 + 16, "no warning");
-    rig.arrive(&rig.forge(23, b"still here", 0));
+    rig.arrive_forged(23, b"still here", 0);
     assert_eq!(rig.plain, b"still here");
 }
 
@@ -810,7 +458,7 @@ fn a_flood_of_handshakes_takes_turns() {
     let context = Context::new(&files.options(), &[b"http/1.1"]).unwrap();
     let client = Arc::new(client_config(&files, &[&TLS13]));
     let mut keys: Slab<()> = Slab::new(100);
-    let mut stage = Stage::new(Fake::new(), vec![Some(context)], Blocks::new(SMALL), None);
+    let mut stage = Stage::new(Fake::new(), vec![Some(context)], Blocks::new(SMALL), Arc::default(), None);
     let mut queue = Vec::new();
     for number in 0..20 {
         let key = keys.insert(()).unwrap();
@@ -846,14 +494,14 @@ fn tickets_resume_on_any_worker() {
         let files = Files::new();
         let context = Context::new(&files.options(), &[b"http/1.1"]).unwrap();
         let client = Arc::new(client_config(&files, &[version]));
-        let mut rig = Rig::on(files, Arc::clone(&context), Arc::clone(&client), 4096);
+        let mut rig = Rig::on(Rc::new(files), Arc::clone(&context), Arc::clone(&client), 4096);
         rig.shake();
         assert!(!rig.info.clone().unwrap().is_resumed);
         // Another stage is another worker.
-        let mut other = Rig::on(Files::new(), context, client, 4096);
+        let mut other = Rig::on(Rc::new(Files::new()), context, client, 4096);
         other.shake();
         assert!(other.info.clone().unwrap().is_resumed, "{version:?}");
-        assert_eq!(other.stage.counters().resumed, 1);
+        assert_eq!(other.stage.tally().resumed.get(), 1);
         other.prove();
     }
 }
@@ -926,9 +574,9 @@ fn a_peer_that_asks_for_keys_and_never_reads_costs_one_answer() {
         rig.send(b"stuck", None);
         for _ in 0..50 {
             for _ in 0..32 {
-                rig.arrive(&rig.forge(22, message, 0));
+                rig.arrive_forged(22, message, 0);
             }
-            rig.arrive(&rig.forge(23, b"x", 0));
+            rig.arrive_forged(23, b"x", 0);
         }
         assert_eq!(rig.plain.len(), 50);
         let session = rig.stage.sessions[rig.key.index() as usize].as_ref().unwrap();
@@ -947,7 +595,7 @@ fn nothing_is_sent_behind_our_goodbye() {
         rig.settle();
         assert!(rig.stage.driver.is_shut);
         // The driver would not take a send any more.
-        rig.arrive(&rig.forge(22, message, 0));
+        rig.arrive_forged(22, message, 0);
         let mut broken = rig.forge(23, b"x", 0);
         broken[8] ^= 1;
         rig.arrive(&broken);
