@@ -45,7 +45,7 @@ pub struct TlsOptions {
     /// The cipher suites to use, by their names in IANA's registry, e.g. `TLS_AES_256_GCM_SHA384` or
     /// `TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256`, the most wanted first; the names of rustls (`TLS13_...`) are taken,
     /// too. Each version that is spoken needs one. Default: empty, which means all that rustls has, of which none is
-    /// known to be weak, and the order of the client decides.
+    /// known to be weak: AES-128-GCM, then AES-256-GCM, then ChaCha20-Poly1305. This order decides, not the client's.
     pub cipher_suites: Vec<String>,
 
     /// How long a client may take from the connection to the end of the handshake. Default 10 s (Kestrel's

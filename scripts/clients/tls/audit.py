@@ -4,9 +4,8 @@ the server's fault: what they say of the certificate is that of whoever made it,
 import json
 import sys
 
-# Nobody's fault: of the machine that testssl.sh runs on, and of the order of suites, which may be the client's where
-# all of them are good.
-NO_FAULT = {"engine_problem": "of the audit's machine", "cipher_order": "the client's order is as good"}
+# Nobody's fault: of the machine that testssl.sh runs on.
+NO_FAULT = {"engine_problem": "of the audit's machine"}
 BAD = {"MEDIUM", "HIGH", "CRITICAL", "FATAL"}
 
 faults = 0
@@ -70,6 +69,7 @@ def sslyze(results):
         tell("sslyze", "ok", "elliptic_curves", names)
     if resumption := results.get("session_resumption"):
         for way in ("session_id_resumption_result", "tls_ticket_resumption_result"):
+            # It takes a session for resumed only if the ticket stays the same; servers may send a new one.
             tell("sslyze", "ok", way.removesuffix("_result"), resumption[way])
 
 

@@ -70,8 +70,8 @@ impl<'a> Maker<'a> {
         config.max_early_data_size = 0;
         config.send_half_rtt_data = false;
         config.alpn_protocols.clone_from(&self.alpn);
-        // Whoever lists suites has them in an order of theirs. Without one the client knows what its machine does best.
-        config.ignore_client_order = !self.options.cipher_suites.is_empty();
+        // As with Kestrel, and as auditors want it: what is agreed upon is not for whoever asks.
+        config.ignore_client_order = true;
         // Sessions are in the tickets of their clients and nowhere else, so that every worker knows them.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         if self.options.tickets {
@@ -215,6 +215,12 @@ impl Ticketers {
 fn provider(wanted: &[String]) -> Result<CryptoProvider, ContextError> {
     let mut provider = aws_lc_rs::default_provider();
     if wanted.is_empty() {
+        // Nobody breaks the smaller key either, and it is the one that TLS 1.3 asks everybody for (RFC 8446 section 9.1).
+        provider.cipher_suites.sort_by_key(|suite| match registered(suite) {
+            name if name.contains("AES_128_GCM") => 0,
+            name if name.contains("AES_256_GCM") => 1,
+            _ => 2,
+        });
         return Ok(provider);
     }
     let mut suites: Vec<SupportedCipherSuite> = Vec::new();

@@ -140,8 +140,11 @@ fn configurations_are_as_the_engine_needs_them() {
     let mut options = options(folder.pair("a", &pair));
     let context = context(&options);
     let config = single(&context);
-    assert!(config.enable_secret_extraction && !config.send_half_rtt_data && !config.ignore_client_order);
+    assert!(config.enable_secret_extraction && !config.send_half_rtt_data && config.ignore_client_order);
     assert_eq!((config.max_early_data_size, config.send_tls13_tickets), (0, 1));
+    let suites = &config.crypto_provider().cipher_suites;
+    assert_eq!((suites.len(), suites[0].suite()), (9, CipherSuite::TLS13_AES_128_GCM_SHA256));
+    assert_eq!(suites[1].suite(), CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256);
     assert!(config.ticketer.enabled() && !config.session_storage.can_cache());
     assert_eq!(config.ticketer.lifetime(), 12 * 60 * 60);
     let mut client = client(&[&pair.chain], None);
