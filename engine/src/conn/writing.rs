@@ -12,6 +12,7 @@ impl<D: Driver, S: Service> Connections<D, S> {
         let Some(connection) = self.table.get_mut(key) else { return };
         debug_assert!(!connection.has(flag::SENDING), "one send at a time keeps the order");
         connection.flags |= flag::SENDING;
+        let buffer = if connection.has(flag::LAST) { buffer.last() } else { buffer };
         let (socket, bytes) = (connection.info.socket(), buffer.remaining());
         self.driver.send(socket, key, buffer);
         let send_by = self.send_deadline(self.settings.min_response_rate, bytes);

@@ -346,6 +346,13 @@ impl<D: Driver> Rig<D> {
         self.send_buffer(index, SendBuffer::new(lease, bytes.len() as u32, payload));
     }
 
+    /// The same with nothing behind it.
+    fn send_last(&mut self, index: u32, bytes: &[u8], payload: Option<Payload>) {
+        let mut lease = self.sends.0.lease().unwrap();
+        lease[..bytes.len()].copy_from_slice(bytes);
+        self.send_buffer(index, SendBuffer::new(lease, bytes.len() as u32, payload).last());
+    }
+
     fn send_buffer(&mut self, index: u32, buffer: SendBuffer) {
         let address = buffer.block().as_ptr();
         let bytes = [buffer.block(), buffer.payload().unwrap_or_default()].concat();
@@ -616,6 +623,7 @@ instances!([
     abort_ends_what_has_just_been_started
     reset_by_the_peer_is_told_to_both_directions
     sending_direction_ends_after_what_was_sent
+    last_send_arrives_with_the_end
     sends_in_flight_keep_their_memory
     any_number_of_operations_starts_in_one_turn
     end_of_the_driver_gives_all_memory_back
@@ -1248,6 +1256,30 @@ fn sending_direction_ends_after_what_was_sent(subject: &impl Subject) {
     assert_eq!(got, b"last words");
     peer.write_all(b"heard").unwrap();
     rig.until("received", |rig| rig.data(it) == b"heard");
+}
+
+fn last_send_arrives_with_the_end(subject: &impl Subject) {
+    for is_closed_at_once in [false, true] {
+        let mut rig = subject.rig(64, 4);
+        {
+            let (it, mut peer) = rig.tcp_pair();
+            rig.receive(it);
+            rig.send_last(it, b"the last words", Some(Payload::Static(b", and more")));
+            rig.until("sent", |rig| rig.sent(it) == [Ok(24)]);
+            if !is_closed_at_once {
+                rig.driver.shutdown_write(rig.fd(it));
+                peer.write_all(b"heard").unwrap();
+                rig.until("received", |rig| rig.data(it) == b"heard");
+            }
+            peer.shutdown(Shutdown::Write).unwrap();
+            rig.until("ended", |rig| rig.end(it) == Some(End::Eof));
+            rig.close(it);
+            rig.turn(0);
+            let mut got = Vec::new();
+            peer.read_to_end(&mut got).unwrap();
+            assert_eq!(got, b"the last words, and more");
+        }
+    }
 }
 
 fn sends_in_flight_keep_their_memory(subject: &impl Subject) {

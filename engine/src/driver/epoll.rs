@@ -629,7 +629,7 @@ impl Socket {
             return Err(io::Error::from_raw_os_error(ABORTED.0));
         }
         let payload = buffer.payload().unwrap_or_default();
-        let sent = retry_interrupted(|| sys::send(self.fd, buffer.block(), payload))?;
+        let sent = retry_interrupted(|| sys::send(self.fd, buffer.block(), payload, buffer.is_last()))?;
         // The kernel takes at most 2 GiB at a time.
         Ok(sent as u32)
     }

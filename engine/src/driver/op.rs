@@ -11,6 +11,7 @@ pub(crate) struct SendBuffer {
     lease: Lease,
     start: u32,
     end: u32,
+    is_last: bool,
     /// Boxed so that the common send, a block alone, moves in few words.
     payload: Option<Box<Tail>>,
 }
@@ -27,7 +28,19 @@ impl SendBuffer {
         debug_assert!(len as usize <= lease.len());
         let payload = payload.filter(|p| !p.as_slice().is_empty());
         let payload = payload.map(|payload| Box::new(Tail { payload, sent: 0 }));
-        Self { lease, start: 0, end: len, payload }
+        Self { lease, start: 0, end: len, is_last: false, payload }
+    }
+
+    /// The same as the last of a connection: as soon as its end is told, `shutdown_write` or `close` follows. The end of
+    /// the connection then travels with the bytes.
+    pub(crate) fn last(mut self) -> Self {
+        self.is_last = true;
+        self
+    }
+
+    /// Whether nothing but the connection's end comes behind it.
+    pub(crate) fn is_last(&self) -> bool {
+        self.is_last
     }
 
     /// The unsent bytes of the block.

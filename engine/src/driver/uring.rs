@@ -506,7 +506,7 @@ impl Driver for Uring {
     fn send(&mut self, socket: Fd, key: Key, buffer: SendBuffer) {
         let socket = types::Fd(socket.0);
         // No MSG_WAITALL: a short send must be seen, because progress is what moves a deadline.
-        let flags = libc::MSG_NOSIGNAL;
+        let flags = libc::MSG_NOSIGNAL | if buffer.is_last() { libc::MSG_MORE } else { 0 };
         let message = buffer.payload().is_some().then(|| {
             self.spare_messages.pop().unwrap_or_else(|| {
                 // SAFETY: zeroes are a valid `msghdr` and valid `iovec`s.

@@ -135,8 +135,8 @@ pub(crate) fn receive(socket: Fd, into: &mut [u8]) -> io::Result<usize> {
 }
 
 /// Sends as much of `first` and then of `second` as the socket takes.
-pub(crate) fn send(socket: Fd, first: &[u8], second: &[u8]) -> io::Result<usize> {
-    let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+pub(crate) fn send(socket: Fd, first: &[u8], second: &[u8], more_follows: bool) -> io::Result<usize> {
+    let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL | if more_follows { libc::MSG_MORE } else { 0 };
     if first.is_empty() || second.is_empty() {
         let bytes = if first.is_empty() { second } else { first };
         // SAFETY: `bytes` is valid for reads of its length, and the call does not outlive it.

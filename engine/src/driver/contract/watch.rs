@@ -144,8 +144,8 @@ fn stuff<D: Driver>(rig: &Rig<D>, it: u32) {
     let bytes = vec![b'f'; 1 << 16];
     // What is under way may make room once more.
     for _ in 0..3 {
-        while sys::send(rig.fd(it), &bytes, &[]).is_ok() {}
-        while sys::send(rig.fd(it), b"f", &[]).is_ok() {}
+        while sys::send(rig.fd(it), &bytes, &[], false).is_ok() {}
+        while sys::send(rig.fd(it), b"f", &[], false).is_ok() {}
         thread::sleep(Duration::from_millis(2));
     }
 }

@@ -69,7 +69,7 @@ impl UdpSocket {
     /// As of [`send_to`](Self::send_to), and what became of earlier ones, e.g.
     /// [`ConnectionRefused`](io::ErrorKind::ConnectionRefused).
     pub async fn send(&mut self, datagram: &[u8]) -> io::Result<usize> {
-        self.call(Interest::Write, |socket| epoll::send(socket, datagram, &[])).await
+        self.call(Interest::Write, |socket| epoll::send(socket, datagram, &[], false)).await
     }
 
     /// Waits for a datagram. What does not fit `into` is lost.

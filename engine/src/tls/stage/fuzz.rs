@@ -125,7 +125,7 @@ impl Play {
             3 => self.ask_for_keys(amount & 1),
             4 => self.idle(),
             5 => self.corrupt(amount),
-            6 | 7 => self.answer(usize::from(amount), step % 16 == 7),
+            6 | 7 => self.answer(usize::from(amount), step % 16 == 7, false),
             8 => {
                 self.rig.stage.driver.takes = Some(usize::from(amount) + 1);
                 self.finish_send();
@@ -141,16 +141,26 @@ impl Play {
             }
             12 if amount > 128 => self.leave(amount),
             13 if amount > 128 && !self.has_shut && !self.rig.is_sending => {
-                self.rig.stage.shutdown_write(SOCKET);
+                if amount % 2 == 1 {
+                    self.answer(usize::from(amount), amount > 192, true);
+                }
                 self.has_shut = true;
-                self.rig.settle();
             }
             _ => {
                 self.rig.stage.driver.now += u64::from(amount) * 100;
                 self.rig.settle();
             }
         }
+        self.shut_if_sent();
         self.heard.append(&mut self.rig.client_hears());
+    }
+
+    /// As connections do: once the last send has ended.
+    fn shut_if_sent(&mut self) {
+        if self.has_shut && !self.rig.is_sending {
+            self.rig.stage.shutdown_write(SOCKET);
+            self.rig.settle();
+        }
     }
 
     /// Adds a record to what is on its way.
@@ -237,7 +247,7 @@ impl Play {
         }
     }
 
-    fn answer(&mut self, len: usize, is_large: bool) {
+    fn answer(&mut self, len: usize, is_large: bool, is_last: bool) {
         if self.rig.is_sending || self.has_shut || !self.rig.has_keys() {
             return;
         }
@@ -249,7 +259,11 @@ impl Play {
         self.answered.extend_from_slice(&payload);
         let payload = (!payload.is_empty()).then_some(peregrine_pool::Payload::Owned(payload));
         if !block.is_empty() || payload.is_some() {
-            self.rig.send(block, payload);
+            if is_last {
+                self.rig.send_last(block, payload);
+            } else {
+                self.rig.send(block, payload);
+            }
             self.rig.settle();
         }
     }
@@ -287,6 +301,7 @@ impl Play {
         self.carry();
         self.rig.stage.driver.takes = Some(usize::MAX);
         self.finish_send();
+        self.shut_if_sent();
         self.heard.append(&mut self.rig.client_hears());
         assert!(self.sent.starts_with(&self.rig.plain) || self.is_corrupt, "other bytes than were sent");
         assert!(self.answered.starts_with(&self.heard), "other bytes than were answered");

@@ -400,9 +400,23 @@ impl Rig {
     }
 
     pub(super) fn send(&mut self, block: &[u8], payload: Option<Payload>) {
+        let buffer = self.buffer(block, payload);
+        self.send_buffer(buffer);
+    }
+
+    /// The same with nothing behind it.
+    pub(super) fn send_last(&mut self, block: &[u8], payload: Option<Payload>) {
+        let buffer = self.buffer(block, payload).last();
+        self.send_buffer(buffer);
+    }
+
+    fn buffer(&mut self, block: &[u8], payload: Option<Payload>) -> SendBuffer {
         let mut lease = self.stage.small.lease().unwrap();
         lease[..block.len()].copy_from_slice(block);
-        let buffer = SendBuffer::new(lease, block.len() as u32, payload);
+        SendBuffer::new(lease, block.len() as u32, payload)
+    }
+
+    fn send_buffer(&mut self, buffer: SendBuffer) {
         self.is_sending = true;
         self.stage.send(SOCKET, self.key, buffer);
     }

@@ -9,6 +9,9 @@ use crate::tls::record::{Alert, Content, OVERHEAD_MAX, PLAIN_MAX};
 /// So many bytes of the stage's own go out with those of the connection: the tickets of a handshake.
 const JOINED_MAX: usize = 2048;
 
+/// Without it the peer takes the end for one that an attacker has made (RFC 8446 section 6.1).
+const GOODBYE: [u8; 2] = [WARNING, Alert::CloseNotify as u8];
+
 impl<D: Driver> Stage<D> {
     #[inline]
     pub(super) fn send_for(&mut self, session: &mut Session, buffer: SendBuffer) {
@@ -86,7 +89,17 @@ impl<D: Driver> Stage<D> {
             taken += first.len() + second.len();
             (block, payload) = (rest, others);
         }
-        Ok((SendBuffer::new(lease, end as u32, None), taken as u32))
+        // The goodbye goes along, for which there is nearly always room.
+        let mut is_last = plain.is_last() && taken == total && !session.has_said_goodbye;
+        if is_last && end + GOODBYE.len() + OVERHEAD_MAX <= lease.len() {
+            let said = secrets.records.seal(Content::Alert, &GOODBYE, &mut lease[end..]);
+            end += said.map_err(|_| NO_KEY)?;
+            session.has_said_goodbye = true;
+        } else {
+            is_last = false;
+        }
+        let sealed = SendBuffer::new(lease, end as u32, None);
+        Ok((if is_last { sealed.last() } else { sealed }, taken as u32))
     }
 
     /// A send of a session has ended.
@@ -142,8 +155,8 @@ impl<D: Driver> Stage<D> {
             return self.start(session, buffer);
         }
         if session.shut == Shut::Wanted && !session.has_said_goodbye {
-            // Without it the peer takes the end for one that an attacker has made.
-            let _ = self.say(session, Content::Alert, &[WARNING, Alert::CloseNotify as u8]);
+            // If nothing can be said any more, the end says it all.
+            let _ = self.say(session, Content::Alert, &GOODBYE);
             session.has_said_goodbye = true;
         }
         if !session.own.is_empty() {
@@ -170,6 +183,8 @@ impl<D: Driver> Stage<D> {
         } else {
             SendBuffer::new(lease, 0, Some(Payload::Owned(bytes)))
         };
+        let is_last = session.shut == Shut::Wanted && session.has_said_goodbye && session.held.is_none();
+        let buffer = if is_last { buffer.last() } else { buffer };
         self.driver.send(session.socket, session.key, buffer);
     }
 

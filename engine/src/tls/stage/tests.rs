@@ -294,6 +294,31 @@ fn we_say_goodbye_behind_what_is_being_sent() {
 }
 
 #[test]
+fn the_last_answer_takes_the_goodbye_along() {
+    for version in [&TLS12, &TLS13] {
+        // In one block with the tickets, in the large one, in several, and where there is hardly room.
+        for len in [1, 3900, 4020, 4044, 4060, 60_000, 65_600, 200_000] {
+            let files = Files::new();
+            let client = client_config(&files, &[version]);
+            let mut rig = Rig::with(files, TlsOptions::default(), client, 4096);
+            rig.shake();
+            let answer: Vec<u8> = (0..len).map(|at: u32| at as u8).collect();
+            rig.send_last(b"", Some(Payload::Owned(answer.clone())));
+            rig.settle();
+            assert!(!rig.is_sending && !rig.stage.driver.is_shut);
+            let mut heard = rig.client_hears();
+            let is_told = matches!(rig.client.reader().read(&mut [0; 8]), Ok(0));
+            assert!(is_told || (4000..4100).contains(&len) || len > 60_000, "{len}: no goodbye");
+            rig.stage.shutdown_write(SOCKET);
+            rig.settle();
+            heard.append(&mut rig.client_hears());
+            assert!(rig.stage.driver.is_shut && heard == answer, "{len}");
+            assert_eq!(rig.client.reader().read(&mut [0; 8]).unwrap(), 0, "{len}: no goodbye, or two");
+        }
+    }
+}
+
+#[test]
 fn a_socket_waits_for_the_goodbye_but_not_for_ever() {
     for is_read in [true, false] {
         let mut rig = Rig::new(4096);
