@@ -293,6 +293,13 @@ pub(super) fn stream(slots: &Slots, path: &[u8], exchange: Rc<Shared>) -> Task {
                     response.write_body("", error.to_string().as_bytes());
                 }),
             },
+            b"/s/upgrade-late" => {
+                crate::sleep(std::time::Duration::from_millis(100)).await;
+                match exchange.switch(Some("end"), |_| {}) {
+                    Ok(()) => tell_end(&exchange).await,
+                    Err(error) => Err(error),
+                }
+            }
             b"/s/upgrade-end" => match exchange.switch(Some("end"), |_| {}) {
                 Ok(()) => tell_end(&exchange).await,
                 Err(error) => Err(error),

@@ -296,6 +296,9 @@ mod flag {
     pub(super) const CHECKED: u16 = 1 << 8;
     /// The peer sends much: it is received from in bulk.
     pub(super) const BULK: u16 = 1 << 9;
+    /// The peer has ended without a goodbye, so that what it has sent need not be all.
+    #[cfg(feature = "tls")]
+    pub(super) const TORN: u16 = 1 << 10;
 }
 
 /// One connection. What it holds while idle is all in here.

@@ -126,6 +126,9 @@ impl<D: Driver, S: Service> Connections<D, S> {
             }
             Breach::PlainHttp => EndReason::InvalidRequest,
             Breach::Truncated => {
+                if let Some(connection) = self.table.get_mut(key) {
+                    connection.flags |= flag::TORN;
+                }
                 self.tear_raw(key);
                 return self.handle_eof(key);
             }

@@ -403,6 +403,8 @@ impl<D: Driver, S: Service> Connections<D, S> {
         self.feed_assembled(key);
         let Some(connection) = self.table.get_mut(key) else { return };
         if connection.has(flag::EOF) {
+            #[cfg(feature = "tls")]
+            self.tear_raw(key);
             self.end_of_body(key);
         }
         self.pump(key);
@@ -571,12 +573,13 @@ impl<D: Driver, S: Service> Connections<D, S> {
         }
     }
 
-    /// What comes next is an end that may not be the peer's. HTTP tells by its own framing what is whole; the protocol
-    /// of an upgraded connection may not.
+    /// Tells of an end that may not be the peer's. HTTP knows by its own framing what is whole; the protocol of an upgraded
+    /// connection may not.
     #[cfg(feature = "tls")]
     pub(super) fn tear_raw(&mut self, key: Key) {
         let Some(connection) = self.table.get(key) else { return };
-        if let Some(exchange) = &connection.exchange
+        if connection.has(flag::TORN)
+            && let Some(exchange) = &connection.exchange
             && exchange.body.is_raw()
             && let Some(running) = &exchange.handler
         {

@@ -378,7 +378,10 @@ impl<D: Driver, S: Service> Connections<D, S> {
         let many_blocks = blocks.mapped_blocks > blocks.leased * 4 + 4 * SPARE_SEND_BLOCKS;
         let is_table_sparse = capacity > SPARSE_SLOTS && len < capacity / 2 && len < self.trim_below;
         let were_bodies = self.peak_assembled > PEAK_BYTES && self.assembled < self.peak_assembled / 4;
-        is_table_sparse || were_bodies || (many_blocks && blocks.mapped_blocks > self.mapped_after_trim)
+        is_table_sparse
+            || were_bodies
+            || self.driver.is_sparse()
+            || (many_blocks && blocks.mapped_blocks > self.mapped_after_trim)
     }
 
     /// Gives memory back that an earlier peak has left. For quiet moments.

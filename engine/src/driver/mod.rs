@@ -186,6 +186,11 @@ pub(crate) trait Driver {
         false
     }
 
+    /// Whether an earlier peak has left so much that it is worth while to [`trim`](Self::trim).
+    fn is_sparse(&self) -> bool {
+        false
+    }
+
     /// Gives memory back that an earlier peak has left. For quiet moments.
     fn trim(&mut self);
 

@@ -19,7 +19,7 @@ use crate::driver::secure::TlsInfo;
 /// Flights of clients are a few thousand bytes at most, with certificates some tens of thousands.
 const INCOMING_MAX: usize = 128 * 1024;
 
-/// So many bytes of a name that nobody has are shown.
+/// So many characters of a name that nobody has are shown.
 const NAME_SHOWN: usize = 64;
 
 /// A handshake that is not over. `Send`, so that any thread may go on with it.
@@ -148,6 +148,10 @@ impl Handshake {
                 return self.finish();
             }
             if is_blocked && !self.give_more() {
+                // What is left is a torn record, and pieces of a message that rustls keeps until it is whole.
+                if self.incoming.len() > INCOMING_MAX {
+                    return self.fail(Alert::DecodeError, String::from("a message without end"));
+                }
                 return Step::More;
             }
         }
@@ -172,8 +176,6 @@ impl Handshake {
         match hello::asked(&self.incoming) {
             Asked::Unknown => return Ok(None),
             Asked::For(name) => self.server_name = name.map(str::to_owned),
-            // It makes no difference, and rustls will see.
-            Asked::Unclear if self.snapshot.is_single().is_some() => {}
             Asked::Unclear => match self.ask_rustls() {
                 Asking::More => return Ok(None),
                 Asking::For(name) => self.server_name = name,
@@ -188,7 +190,8 @@ impl Handshake {
         match (config, name) {
             (Some(config), _) => Ok(Some(config)),
             (None, Some(name)) => {
-                let told = format!("no certificate for {:?}", name.get(..NAME_SHOWN).unwrap_or(name));
+                let shown: String = name.chars().take(NAME_SHOWN).collect();
+                let told = format!("no certificate for {shown:?}");
                 Err(self.fail(Alert::UnrecognizedName, told))
             }
             (None, None) => {

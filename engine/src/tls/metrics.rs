@@ -4,8 +4,9 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// What a server has done for TLS since its start, over all workers; the numbers behind Kestrel's `*-tls-handshakes`
-/// counters. They are read one after the other while the workers go on.
+/// What a server has done for TLS since its start, over all workers. Every handshake is one of these in the end; Kestrel's
+/// `failed-tls-handshakes` are the failed, the timed out and the abandoned together. The numbers are read one after the
+/// other while the workers go on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TlsMetrics {
@@ -15,10 +16,12 @@ pub struct TlsMetrics {
     pub full_handshakes: u64,
     /// Handshakes that have come to a secured connection by resuming a session.
     pub resumed_handshakes: u64,
-    /// Handshakes that have failed, plain HTTP included (`failed-tls-handshakes`).
+    /// Handshakes that have failed, plain HTTP included.
     pub failed_handshakes: u64,
     /// Handshakes that have taken longer than [`TlsOptions::handshake_timeout`](crate::tls::TlsOptions::handshake_timeout).
     pub timed_out_handshakes: u64,
+    /// Handshakes whose client has gone, or that were going on as the server ended.
+    pub abandoned_handshakes: u64,
     /// Connections that were ended for a record that was broken or out of place.
     pub broken_connections: u64,
 }
@@ -32,6 +35,7 @@ pub(crate) struct Tally {
     pub(super) resumed: Number,
     pub(super) failed: Number,
     pub(super) timed_out: Number,
+    pub(super) abandoned: Number,
     pub(super) broken: Number,
 }
 
@@ -45,6 +49,7 @@ impl Tally {
             sum.resumed_handshakes += tally.resumed.get();
             sum.failed_handshakes += tally.failed.get();
             sum.timed_out_handshakes += tally.timed_out.get();
+            sum.abandoned_handshakes += tally.abandoned.get();
             sum.broken_connections += tally.broken.get();
         }
         sum

@@ -54,7 +54,7 @@ pub struct TlsOptions {
 
     /// Whether handshakes are computed on threads beside the workers, so that a flood of them takes none of the
     /// workers' time. Costs two hops between threads for each. Default false: a worker does a few of them in each turn
-    /// of its loop, and serves its open connections in between.
+    /// of its loop, and serves its open connections in between. Each endpoint has its own choice.
     pub offload_handshakes: bool,
 
     /// Whether clients get tickets, with which they come back without another exchange of certificates (RFC 8446 section

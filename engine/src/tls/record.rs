@@ -177,9 +177,10 @@ impl Records {
         Some(())
     }
 
-    /// Whether the key for what is sent has been used for as many records as it may.
+    /// Whether the key for what is sent has been used for as many records as it may. TLS 1.2 knows no such limit and no new
+    /// key: there the numbers of records are.
     pub(super) fn is_worn(&self) -> bool {
-        self.outgoing.is_gcm && self.outgoing.sequence >= GCM_RECORDS_MAX
+        self.is_tls13 && self.outgoing.is_gcm && self.outgoing.sequence >= GCM_RECORDS_MAX
     }
 
     /// Decrypts one whole record in place, and says what it holds and where.

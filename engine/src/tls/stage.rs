@@ -114,10 +114,14 @@ struct Session {
     /// The connection wants its receive to end.
     is_stopping: bool,
     is_aborted: bool,
+    /// Its handshake is for other threads.
+    offloads: bool,
     /// Waits for its turn to shake hands.
     is_queued: bool,
     /// The peer has said that it sends no more.
     is_peer_closed: bool,
+    /// It has not: its socket has ended, though it was to say goodbye first.
+    is_truncated: bool,
     /// We have said so.
     has_said_goodbye: bool,
     /// What the peer has asked for is answered, and the answer is not on its way yet.
@@ -126,6 +130,8 @@ struct Session {
     is_parked: bool,
     /// The peer's end has come while its handshake waits.
     holds_eof: bool,
+    /// The kernel has not taken a send at once.
+    is_slow: bool,
     /// Records without data since the last one with any.
     idle_records: u8,
     /// A handshake's message that has not come whole.
@@ -145,6 +151,12 @@ impl Session {
     /// Whether its handshake is not over.
     fn is_shaking(&self) -> bool {
         matches!(self.state, State::Shaking(_) | State::Away(_))
+    }
+
+    /// The socket has ended.
+    fn hear_end(&mut self) {
+        self.is_truncated = !self.is_peer_closed && matches!(self.state, State::Open(_));
+        self.is_peer_closed = true;
     }
 }
 
@@ -173,6 +185,8 @@ pub(crate) struct Stage<D: Driver> {
     small: Blocks,
     large: Blocks,
     whole: Blocks,
+    /// Of `large` and `whole`: how many blocks the last trim has left.
+    mapped_after_trim: [u32; 2],
     tally: Arc<Tally>,
     /// Where handshakes are computed, and come back, if that is not here.
     offload: Option<(Arc<Offload>, Arc<Returns>)>,
@@ -205,6 +219,7 @@ impl<D: Driver> Stage<D> {
             small,
             large: Blocks::new(LARGE_BLOCKS),
             whole: Blocks::new(WHOLE_BLOCKS),
+            mapped_after_trim: [0; 2],
             tally,
             offload: None,
             log,
@@ -260,7 +275,9 @@ impl<D: Driver> Stage<D> {
         {
             *more = false;
         } else if session.is_peer_closed {
-            self.ready.push_back(Event::Received { key: session.key, outcome: Received::Eof, more: false });
+            let outcome =
+                if session.is_truncated { Received::Broken(Breach::Truncated) } else { Received::Eof };
+            self.ready.push_back(Event::Received { key: session.key, outcome, more: false });
         } else if session.is_stopping || session.is_aborted {
             let outcome = Received::Stopped;
             self.ready.push_back(Event::Received { key: session.key, outcome, more: false });
@@ -312,12 +329,7 @@ impl<D: Driver> Stage<D> {
                     session.holds_eof = true;
                     return;
                 }
-                Received::Eof => {
-                    session.is_peer_closed = true;
-                    let is_open = matches!(session.state, State::Open(_));
-                    let end = if is_open { Received::Broken(Breach::Truncated) } else { Received::Eof };
-                    stage.tell(session, end);
-                }
+                Received::Eof => session.hear_end(),
                 // What was asked for by `park`: it goes on when the handshake does.
                 Received::Stopped if session.is_parked && !session.is_stopping && !session.is_aborted => {
                     return;
@@ -437,12 +449,15 @@ impl<D: Driver> Driver for Stage<D> {
             is_receiving_inside: false,
             is_stopping: false,
             is_aborted: false,
+            offloads: self.offload.is_some() && context.offload_handshakes(),
             is_queued: false,
             is_peer_closed: false,
+            is_truncated: false,
             has_said_goodbye: false,
             is_answering: false,
             is_parked: false,
             holds_eof: false,
+            is_slow: false,
             idle_records: 0,
             message: Vec::new(),
             partial: None,
@@ -534,6 +549,7 @@ impl<D: Driver> Driver for Stage<D> {
         };
         if session.is_shaking() {
             self.tally.active.decrease();
+            self.tally.abandoned.increase();
         }
         // Whoever closes says so, also to a peer that has said it first (RFC 8446 section 6.1).
         if !session.is_aborted && !session.has_said_goodbye && matches!(session.state, State::Open(_)) {
@@ -553,6 +569,7 @@ impl<D: Driver> Driver for Stage<D> {
         if let Some(key) = self.key_of(socket) {
             if self.is_shaking(key) {
                 self.tally.active.decrease();
+                self.tally.abandoned.increase();
             }
             self.sessions[key.index() as usize] = None;
             self.by_socket[usize::try_from(socket.0).unwrap_or(0)] = None;
@@ -616,10 +633,21 @@ impl<D: Driver> Driver for Stage<D> {
         self.driver.is_simulated()
     }
 
+    fn is_sparse(&self) -> bool {
+        let blocks = [&self.large, &self.whole].into_iter().zip(self.mapped_after_trim);
+        let mut stats = blocks.map(|(blocks, after_trim)| (blocks.stats(), after_trim));
+        let is_any = stats.any(|(now, after_trim)| {
+            now.mapped_blocks > (now.leased + BLOCKS_KEPT) * 4 && now.mapped_blocks > after_trim
+        });
+        is_any || self.driver.is_sparse()
+    }
+
     fn trim(&mut self) {
         self.driver.trim();
-        self.large.trim(BLOCKS_KEPT);
-        self.whole.trim(BLOCKS_KEPT);
+        for (blocks, after_trim) in [&self.large, &self.whole].into_iter().zip(&mut self.mapped_after_trim) {
+            blocks.trim(BLOCKS_KEPT);
+            *after_trim = blocks.stats().mapped_blocks;
+        }
     }
 
     fn in_flight(&self) -> usize {

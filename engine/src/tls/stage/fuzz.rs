@@ -241,8 +241,12 @@ impl Play {
             1 => self.forge(ALERT, &[how], 0),
             _ => {
                 self.forge(DATA, &[how; 40], 0);
-                let len = self.wire.len() - before;
-                self.wire[before + usize::from(how) % len] ^= 1 << (how % 8);
+                // In TLS 1.2 nobody looks at the version that a record says it is of.
+                let at = match usize::from(how) % (self.wire.len() - before) {
+                    1 | 2 => 3,
+                    at => at,
+                };
+                self.wire[before + at] ^= 1 << (how % 8);
             }
         }
     }
@@ -303,7 +307,7 @@ impl Play {
         self.finish_send();
         self.shut_if_sent();
         self.heard.append(&mut self.rig.client_hears());
-        assert!(self.sent.starts_with(&self.rig.plain) || self.is_corrupt, "other bytes than were sent");
+        assert!(self.sent.starts_with(&self.rig.plain), "other bytes than were sent");
         assert!(self.answered.starts_with(&self.heard), "other bytes than were answered");
         if self.is_corrupt || self.idle_records > IDLE_RECORDS {
             return;

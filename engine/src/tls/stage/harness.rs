@@ -22,6 +22,7 @@ use super::{Stage, State};
 use crate::driver::secure::{Breach, TlsInfo};
 use crate::driver::{Driver, Errno, Event, Fd, Interest, Now, Received, SendBuffer};
 use crate::tls::context::Context;
+use crate::tls::offload::{Offload, Returns};
 use crate::tls::{Certificate, TlsOptions};
 
 pub(super) const SMALL: BlockConfig =
@@ -255,6 +256,12 @@ impl Rig {
         }
     }
 
+    /// Has other threads shake hands from now on.
+    pub(super) fn offload(&mut self, offload: Arc<Offload>, returns: Arc<Returns>) {
+        self.stage.offload = Some((offload, returns));
+        self.stage.sessions[self.key.index() as usize].as_mut().unwrap().offloads = true;
+    }
+
     /// Has the stage work until nothing happens any more.
     pub(super) fn settle(&mut self) {
         loop {
@@ -282,7 +289,10 @@ impl Rig {
                         self.plain.extend_from_slice(&lease[..len as usize]);
                     }
                     Received::Eof => self.is_eof = true,
-                    Received::Broken(breach) => self.breach = Some(breach),
+                    Received::Broken(breach) => {
+                        self.breach = Some(breach);
+                        self.is_eof |= breach == Breach::Truncated;
+                    }
                     Received::Failed(error) => self.failed = Some(error),
                     Received::Stopped => {}
                     Received::Starved => panic!("no block"),

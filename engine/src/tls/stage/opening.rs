@@ -5,7 +5,7 @@ use peregrine_pool::Lease;
 use super::{KEY_UPDATE, Session, Stage, State, WARNING};
 use crate::driver::secure::Breach;
 use crate::driver::{Driver, Errno, Received};
-use crate::tls::record::{Alert, Content, HEADER_BYTES, record_bytes};
+use crate::tls::record::{Alert, Content, HEADER_BYTES, RECORD_MAX, record_bytes};
 
 /// So many records in a row may hold no data: enough for what peers say to each other, too few to keep us busy with.
 const IDLE_RECORDS_MAX: u8 = 32;
@@ -20,9 +20,16 @@ const USER_CANCELED: u8 = 90;
 const CLIENT_HELLO: u8 = 1;
 
 impl<D: Driver> Stage<D> {
-    /// Takes received records. What they hold is moved together in front of what the first one holds.
+    /// Takes received records, and lets out what they are answered with.
     #[inline]
-    pub(super) fn open(&mut self, session: &mut Session, mut lease: Lease, len: usize) {
+    pub(super) fn open(&mut self, session: &mut Session, lease: Lease, len: usize) {
+        self.open_records(session, lease, len);
+        self.flush(session);
+    }
+
+    /// Takes records. What they hold is moved together in front of what the first one holds.
+    #[inline]
+    fn open_records(&mut self, session: &mut Session, mut lease: Lease, len: usize) {
         let mut at = if session.partial.is_some() { self.fill(session, &lease[..len]) } else { 0 };
         let (mut start, mut end) = (0, 0);
         let mut problem = None;
@@ -67,7 +74,6 @@ impl<D: Driver> Stage<D> {
         if let Some(alert) = problem {
             self.end_with(session, alert);
         }
-        self.flush(session);
     }
 
     /// Puts bytes into the record that has not come whole, and takes it once it has. Returns how many were used: all
@@ -78,8 +84,7 @@ impl<D: Driver> Stage<D> {
             None => match self.whole.lease() {
                 Some(lease) => (lease, 0),
                 None => {
-                    session.state = State::Broken;
-                    self.tell(session, Received::Failed(Errno(libc::ENOMEM)));
+                    self.run_dry(session);
                     return bytes.len();
                 }
             },
@@ -127,12 +132,20 @@ impl<D: Driver> Stage<D> {
         used
     }
 
-    /// Takes what has come together with the handshake's end.
+    /// Takes what has come together with the handshake's end. Many small records share a block, as others do.
     pub(super) fn open_early(&mut self, session: &mut Session, rest: &[u8]) {
-        let mut at = 0;
-        while at < rest.len() && matches!(session.state, State::Open(_)) && !session.is_peer_closed {
-            at += self.fill(session, &rest[at..]);
+        for bytes in rest.chunks(RECORD_MAX) {
+            let Some(mut lease) = self.whole.lease() else { return self.run_dry(session) };
+            lease[..bytes.len()].copy_from_slice(bytes);
+            self.open_records(session, lease, bytes.len());
         }
+    }
+
+    /// There is no block for a record.
+    #[cold]
+    fn run_dry(&mut self, session: &mut Session) {
+        session.state = State::Broken;
+        self.tell(session, Received::Failed(Errno(libc::ENOMEM)));
     }
 
     /// Takes a record that holds no data.

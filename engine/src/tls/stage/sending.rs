@@ -57,9 +57,11 @@ impl<D: Driver> Stage<D> {
         let mut block = plain.block();
         let mut payload = plain.payload().unwrap_or_default();
         let total = block.len() + payload.len();
+        // A peer that reads slowly is sent so little at once that its progress is seen.
+        let most = if std::mem::take(&mut session.is_slow) { total.min(PLAIN_MAX) } else { total };
         let is_worn = secrets.records.is_worn();
         let own = session.own.len();
-        let small = own + total + OVERHEAD_MAX <= self.small.stats().block_bytes && !is_worn;
+        let small = own + most + OVERHEAD_MAX <= self.small.stats().block_bytes && !is_worn;
         let lease =
             if small { self.small.lease() } else { self.large.lease().or_else(|| self.small.lease()) };
         let mut lease = lease.ok_or(Errno(libc::ENOMEM))?;
@@ -70,15 +72,12 @@ impl<D: Driver> Stage<D> {
             session.is_answering = false;
         }
         if is_worn {
-            if !secrets.records.is_tls13() {
-                return Err(NO_KEY);
-            }
             let said = secrets.records.seal(Content::Handshake, &KEY_UPDATE, &mut lease[end..]);
             end += said.map_err(|_| NO_KEY)?;
             secrets.renew_outgoing().map_err(|_| NO_KEY)?;
         }
-        while taken < total {
-            let room = (lease.len() - end).saturating_sub(OVERHEAD_MAX).min(PLAIN_MAX);
+        while taken < most {
+            let room = (lease.len() - end).saturating_sub(OVERHEAD_MAX).min(PLAIN_MAX).min(most - taken);
             if room == 0 {
                 break;
             }
@@ -115,6 +114,7 @@ impl<D: Driver> Stage<D> {
             Ok(sent) if sent > 0 => {
                 buffer.advance(sent);
                 if buffer.remaining() > 0 && !session.is_aborted {
+                    session.is_slow = true;
                     return self.driver.send(session.socket, key, buffer);
                 }
                 None

@@ -32,7 +32,7 @@ impl<D: Driver> Stage<D> {
         if session.is_queued {
             let waiting = handshake.incoming.len();
             self.park(session, waiting);
-        } else if self.offload.is_some() {
+        } else if session.offloads {
             self.send_away(session);
         } else if self.flights_left > 0 {
             self.flights_left -= 1;
@@ -56,9 +56,11 @@ impl<D: Driver> Stage<D> {
     fn park(&mut self, session: &mut Session, waiting: usize) {
         if waiting > WAITING_MAX {
             self.fail(session, Breach::Handshake, "more than any handshake has");
-        } else if waiting > WAITING_ENOUGH && session.is_receiving_inside && !session.is_parked {
+        } else if waiting > WAITING_ENOUGH && !session.is_parked {
             session.is_parked = true;
-            self.driver.stop_receiving(session.socket, session.key);
+            if session.is_receiving_inside {
+                self.driver.stop_receiving(session.socket, session.key);
+            }
         }
     }
 
@@ -185,7 +187,9 @@ impl<D: Driver> Stage<D> {
 
     /// The end that has come while a handshake waited, once what has come before it is taken.
     pub(super) fn hear_held_end(&mut self, session: &mut Session) {
-        session.is_peer_closed |= std::mem::take(&mut session.holds_eof);
+        if std::mem::take(&mut session.holds_eof) {
+            session.hear_end();
+        }
         session.is_parked = false;
     }
 

@@ -540,7 +540,7 @@ fn handshakes_on_other_threads_come_to_the_same() {
             let client = client_config(&files, &[version]);
             let mut rig = Rig::with(files, TlsOptions::default(), client, split);
             let returns = Returns::new(Waker::new().unwrap());
-            rig.stage.offload = Some((Arc::clone(&offload), returns));
+            rig.offload(Arc::clone(&offload), returns);
             while rig.client.is_handshaking() || rig.info.is_none() {
                 let bytes = rig.client_says();
                 rig.arrive(&bytes);
@@ -556,7 +556,7 @@ fn handshakes_on_other_threads_come_to_the_same() {
     // One that fails, and one whose connection is gone before it comes back.
     let mut rig = Rig::new(4096);
     let returns = Returns::new(Waker::new().unwrap());
-    rig.stage.offload = Some((Arc::clone(&offload), returns));
+    rig.offload(Arc::clone(&offload), returns);
     rig.arrive(&[22, 3, 1, 0, 4, 1, 0, 0, 0]);
     while rig.breach.is_none() {
         std::thread::yield_now();
@@ -566,7 +566,7 @@ fn handshakes_on_other_threads_come_to_the_same() {
     assert_eq!(rig.breach, Some(Breach::Handshake));
     let mut rig = Rig::new(4096);
     let returns = Returns::new(Waker::new().unwrap());
-    rig.stage.offload = Some((offload, returns));
+    rig.offload(offload, returns);
     let bytes = rig.client_says();
     rig.arrive(&bytes);
     rig.stage.driver.end(rig.key, Received::Eof);
@@ -650,7 +650,9 @@ fn an_end_does_not_overtake_a_handshake_that_waits() {
         rig.client.writer().write_all(b"a request").unwrap();
         let bytes = rig.client_says();
         let is_away = offload.is_some();
-        rig.stage.offload = offload.map(|offload| (offload, Returns::new(Waker::new().unwrap())));
+        if let Some(offload) = offload {
+            rig.offload(offload, Returns::new(Waker::new().unwrap()));
+        }
         rig.stage.flights_left = 0;
         // One turn brings the last flight with the request, and the end.
         rig.stage.driver.arrive(rig.key, &bytes, true);
@@ -666,10 +668,66 @@ fn an_end_does_not_overtake_a_handshake_that_waits() {
         }
         assert_eq!(rig.plain, b"a request");
         assert!(rig.info.is_some());
+        assert_eq!(rig.breach, Some(Breach::Truncated), "it has not said goodbye");
         while let Some(event) = rig.stage.next() {
             assert!(matches!(event, Event::Woken), "{event:?} after the end");
         }
     }
+}
+
+#[test]
+fn small_records_behind_a_handshake_share_blocks() {
+    let mut rig = Rig::new(4096);
+    rig.exchange_hello();
+    let sent: Vec<u8> = (0..1500_u32).map(|number| number as u8).collect();
+    for byte in &sent {
+        rig.client.writer().write_all(&[*byte]).unwrap();
+    }
+    let bytes = rig.client_says();
+    // All of them wait for the handshake's turn.
+    rig.stage.flights_left = 0;
+    for piece in bytes.chunks(4096) {
+        rig.stage.driver.arrive(rig.key, piece, true);
+    }
+    while let Some(event) = rig.stage.next() {
+        rig.handle(event);
+    }
+    rig.exchange();
+    assert_eq!(rig.plain, sent);
+    let most = rig.stage.whole.stats().peak_leased;
+    assert!(most <= 5, "{most} blocks for {} bytes", bytes.len());
+}
+
+#[test]
+fn a_message_in_a_great_many_records_is_given_up() {
+    let files = Files::new();
+    let client = client_config(&files, &[&TLS12]);
+    let mut rig = Rig::with(files, TlsOptions::default(), client, 4096);
+    let hello = rig.client_says();
+    rig.arrive(&hello);
+    // The beginning of a message that says it is as long as may be.
+    let message = [16, 0, 0xff, 0xf0].into_iter().chain(std::iter::repeat_n(0, 30_000));
+    let records: Vec<u8> = message.flat_map(|byte| [22, 3, 3, 0, 1, byte]).collect();
+    rig.arrive(&records);
+    assert_eq!(rig.breach, Some(Breach::Handshake));
+}
+
+#[test]
+fn a_peer_that_reads_slowly_is_seen_to_go_on() {
+    let mut rig = Rig::new(4096);
+    rig.shake();
+    rig.stage.driver.takes = Some(3000);
+    let answer = vec![7; 200_000];
+    rig.send(b"", Some(Payload::Owned(answer.clone())));
+    rig.settle();
+    assert_eq!(rig.client_hears(), answer);
+    // The first flight is as large as any, each that follows one record.
+    let (first, others) = rig.sends.split_first().unwrap();
+    assert_eq!(*first, Ok(65_536));
+    assert!(
+        others.len() >= 8 && others.iter().all(|sent| sent.is_ok_and(|sent| sent <= 16_384)),
+        "{others:?}"
+    );
 }
 
 #[test]
@@ -678,7 +736,7 @@ fn what_comes_while_a_handshake_waits_is_bounded() {
         let mut rig = Rig::new(4096);
         if is_away {
             // No thread takes the job.
-            rig.stage.offload = Some((Offload::start(0), Returns::new(Waker::new().unwrap())));
+            rig.offload(Offload::start(0), Returns::new(Waker::new().unwrap()));
         }
         let hello = rig.client_says();
         rig.stage.flights_left = 0;
@@ -766,7 +824,7 @@ fn nothing_is_heard_after_an_abort() {
 fn an_abort_ends_a_receive_that_was_stopped_for_a_handshake() {
     let mut rig = Rig::new(4096);
     // No thread takes the job.
-    rig.stage.offload = Some((Offload::start(0), Returns::new(Waker::new().unwrap())));
+    rig.offload(Offload::start(0), Returns::new(Waker::new().unwrap()));
     let hello = rig.client_says();
     rig.arrive(&hello);
     for _ in 0..17 {
@@ -794,7 +852,7 @@ fn handshakes_that_find_the_threads_busy_take_turns() {
         let returns = Returns::new(Waker::new().unwrap());
         offload.push(key, Box::new(crate::tls::handshake::Handshake::new(snapshot)), returns);
     }
-    rig.stage.offload = Some((offload, Returns::new(Waker::new().unwrap())));
+    rig.offload(offload, Returns::new(Waker::new().unwrap()));
     rig.shake();
     rig.prove();
 }
