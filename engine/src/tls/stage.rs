@@ -232,7 +232,7 @@ impl<D: Driver> Stage<D> {
         self
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(crate) fn tally(&self) -> &Arc<Tally> {
         &self.tally
     }

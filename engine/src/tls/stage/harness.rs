@@ -3,6 +3,8 @@
 //!
 //! Owns the peer, the wire and what has passed along it. It must not know what is to be expected.
 
+#![cfg_attr(not(test), allow(dead_code, reason = "the fuzz target needs a part of it"))]
+
 use std::collections::VecDeque;
 use std::fs;
 use std::io::{self, Read, Write};
