@@ -87,6 +87,10 @@ impl<D: Driver, S: Service> Connections<D, S> {
         }
         if connection.has(flag::LAST) {
             let reason = connection.reason;
+            if connection.has(flag::EOF) {
+                // It is closed without lingering, but not at once: what is held back for the end would wait for that.
+                self.driver.shutdown_write(connection.info.socket());
+            }
             return self.close(key, reason);
         }
         self.serve_assembly(key);

@@ -20,7 +20,7 @@ pub struct TlsMetrics {
     pub failed_handshakes: u64,
     /// Handshakes that have taken longer than [`TlsOptions::handshake_timeout`](crate::tls::TlsOptions::handshake_timeout).
     pub timed_out_handshakes: u64,
-    /// Handshakes whose client has gone, or that were going on as the server ended.
+    /// Handshakes whose connection has ended before them, by either side.
     pub abandoned_handshakes: u64,
     /// Connections that were ended for a record that was broken or out of place.
     pub broken_connections: u64,

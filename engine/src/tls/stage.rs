@@ -185,8 +185,8 @@ pub(crate) struct Stage<D: Driver> {
     small: Blocks,
     large: Blocks,
     whole: Blocks,
-    /// Of `large` and `whole`: how many blocks the last trim has left.
-    mapped_after_trim: [u32; 2],
+    /// Of `large` and `whole`: how many blocks the last trim has left, and how many of these were in use.
+    after_trim: [(u32, u32); 2],
     tally: Arc<Tally>,
     /// Where handshakes are computed, and come back, if that is not here.
     offload: Option<(Arc<Offload>, Arc<Returns>)>,
@@ -219,7 +219,7 @@ impl<D: Driver> Stage<D> {
             small,
             large: Blocks::new(LARGE_BLOCKS),
             whole: Blocks::new(WHOLE_BLOCKS),
-            mapped_after_trim: [0; 2],
+            after_trim: [(0, 0); 2],
             tally,
             offload: None,
             log,
@@ -634,19 +634,21 @@ impl<D: Driver> Driver for Stage<D> {
     }
 
     fn is_sparse(&self) -> bool {
-        let blocks = [&self.large, &self.whole].into_iter().zip(self.mapped_after_trim);
-        let mut stats = blocks.map(|(blocks, after_trim)| (blocks.stats(), after_trim));
-        let is_any = stats.any(|(now, after_trim)| {
-            now.mapped_blocks > (now.leased + BLOCKS_KEPT) * 4 && now.mapped_blocks > after_trim
+        let mut all = [&self.large, &self.whole].into_iter().zip(self.after_trim);
+        let is_any = all.any(|(blocks, (mapped, leased))| {
+            let now = blocks.stats();
+            let has_changed = now.mapped_blocks > mapped || now.leased < leased / 2;
+            has_changed && now.mapped_blocks > (now.leased + BLOCKS_KEPT) * 4
         });
         is_any || self.driver.is_sparse()
     }
 
     fn trim(&mut self) {
         self.driver.trim();
-        for (blocks, after_trim) in [&self.large, &self.whole].into_iter().zip(&mut self.mapped_after_trim) {
+        for (blocks, after_trim) in [&self.large, &self.whole].into_iter().zip(&mut self.after_trim) {
             blocks.trim(BLOCKS_KEPT);
-            *after_trim = blocks.stats().mapped_blocks;
+            let stats = blocks.stats();
+            *after_trim = (stats.mapped_blocks, stats.leased);
         }
     }
 

@@ -135,6 +135,9 @@ impl<D: Driver> Stage<D> {
     /// Takes what has come together with the handshake's end. Many small records share a block, as others do.
     pub(super) fn open_early(&mut self, session: &mut Session, rest: &[u8]) {
         for bytes in rest.chunks(RECORD_MAX) {
+            if session.is_peer_closed || !matches!(session.state, State::Open(_)) {
+                return;
+            }
             let Some(mut lease) = self.whole.lease() else { return self.run_dry(session) };
             lease[..bytes.len()].copy_from_slice(bytes);
             self.open_records(session, lease, bytes.len());

@@ -713,6 +713,24 @@ fn a_message_in_a_great_many_records_is_given_up() {
 }
 
 #[test]
+fn blocks_of_a_peak_are_given_back() {
+    let mut rig = Rig::new(4096);
+    rig.shake();
+    assert!(!rig.stage.is_sparse());
+    let mut held: Vec<_> = (0..400).map(|_| rig.stage.whole.lease().unwrap()).collect();
+    assert!(!rig.stage.is_sparse(), "they are in use");
+    held.truncate(80);
+    assert!(rig.stage.is_sparse());
+    rig.stage.trim();
+    assert!(!rig.stage.is_sparse(), "once is enough");
+    held.clear();
+    assert!(rig.stage.is_sparse());
+    rig.stage.trim();
+    assert!(!rig.stage.is_sparse());
+    assert!(rig.stage.whole.stats().mapped_blocks <= 32);
+}
+
+#[test]
 fn a_peer_that_reads_slowly_is_seen_to_go_on() {
     let mut rig = Rig::new(4096);
     rig.shake();
