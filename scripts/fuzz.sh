@@ -47,9 +47,7 @@ main() {
     local target=$1 seconds=$2 corpus=fuzz/target/corpus/$1
     require_tools
     copy_seeds "$target" "$corpus"
-    local features=()
-    [ "$target" != records ] || features=(--features tls)
-    if cargo +nightly fuzz run "${features[@]}" "$target" "$corpus" -- -max_total_time="$seconds" -print_final_stats=1; then
+    if cargo +nightly fuzz run "$target" "$corpus" -- -max_total_time="$seconds" -print_final_stats=1; then
         echo '1 passed, 0 failed'
     else
         echo '0 passed, 1 failed'

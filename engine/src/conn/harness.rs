@@ -293,17 +293,11 @@ pub(super) fn stream(slots: &Slots, path: &[u8], exchange: Rc<Shared>) -> Task {
                     response.write_body("", error.to_string().as_bytes());
                 }),
             },
+            b"/s/upgrade-end" => tell_end(&exchange).await,
             b"/s/upgrade-late" => {
                 crate::sleep(std::time::Duration::from_millis(100)).await;
-                match exchange.switch(Some("end"), |_| {}) {
-                    Ok(()) => tell_end(&exchange).await,
-                    Err(error) => Err(error),
-                }
+                tell_end(&exchange).await
             }
-            b"/s/upgrade-end" => match exchange.switch(Some("end"), |_| {}) {
-                Ok(()) => tell_end(&exchange).await,
-                Err(error) => Err(error),
-            },
             b"/s/wait" => {
                 std::future::pending::<()>().await;
                 Ok(())
@@ -317,6 +311,7 @@ pub(super) fn stream(slots: &Slots, path: &[u8], exchange: Rc<Shared>) -> Task {
 
 /// Another protocol that says how what it was sent has ended.
 async fn tell_end(exchange: &Shared) -> Result<(), ExchangeError> {
+    exchange.switch(Some("end"), |_| {})?;
     let end = loop {
         match exchange.read().await {
             Ok(Some(_)) => {}

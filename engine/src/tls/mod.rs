@@ -7,7 +7,8 @@ pub(crate) mod context;
 #[doc(hidden)]
 pub mod development;
 mod files;
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
+#[cfg_attr(fuzzing, allow(dead_code, reason = "tests use more of it than fuzz targets"))]
 mod fixtures;
 mod handshake;
 mod hello;

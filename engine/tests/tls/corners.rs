@@ -48,6 +48,16 @@ fn ask_in_pieces(client: &mut TlsClient, size: usize) {
     assert_eq!(client.receive().text(), "Hello, World!");
 }
 
+/// Sends the hello in records that hold so many bytes each.
+fn send_hello_in_records(client: &mut TlsClient, size: usize) {
+    let hello = said(client);
+    let (header, body) = hello.split_at(5);
+    for piece in body.chunks(size) {
+        let len = u16::try_from(piece.len()).expect("a small piece").to_be_bytes();
+        client.stream.sock.write_all(&[&header[..3], &len, piece].concat()).expect("an open socket");
+    }
+}
+
 #[test]
 fn a_handshake_may_come_in_pieces() {
     in_both_places(|client| ask_in_pieces(client, 1));
@@ -57,12 +67,7 @@ fn a_handshake_may_come_in_pieces() {
 #[test]
 fn a_hello_may_lie_in_several_records() {
     in_both_places(|client| {
-        let hello = said(client);
-        let (header, body) = hello.split_at(5);
-        for piece in body.chunks(100) {
-            let len = u16::try_from(piece.len()).expect("a small piece").to_be_bytes();
-            client.stream.sock.write_all(&[&header[..3], &len, piece].concat()).expect("an open socket");
-        }
+        send_hello_in_records(client, 100);
         assert_eq!(client.get("/").text(), "Hello, World!");
     });
 }
@@ -80,12 +85,7 @@ fn a_hello_in_several_records_finds_its_name() {
         for version in VERSIONS {
             let config = tls::config(&[&other], None, &[version]);
             let mut client = tls::connect(https.server.addresses()[0], "other.example.org", &config);
-            let hello = said(&mut client);
-            let (header, body) = hello.split_at(5);
-            for piece in body.chunks(7) {
-                let len = u16::try_from(piece.len()).expect("a small piece").to_be_bytes();
-                client.stream.sock.write_all(&[&header[..3], &len, piece].concat()).expect("an open socket");
-            }
+            send_hello_in_records(&mut client, 7);
             assert_eq!(client.get("/").text(), "Hello, World!");
         }
     }

@@ -3,15 +3,10 @@
 //!
 //! Owns the peer, the wire and what has passed along it. It must not know what is to be expected.
 
-#![cfg_attr(not(test), allow(dead_code, reason = "the fuzz target needs a part of it"))]
-
 use std::collections::VecDeque;
-use std::fs;
 use std::io::{self, Read, Write};
-use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use peregrine_pool::{BlockConfig, Blocks, Key, Payload, Slab};
 use rustls::crypto::CryptoProvider;
@@ -24,6 +19,7 @@ use super::{Stage, State};
 use crate::driver::secure::{Breach, TlsInfo};
 use crate::driver::{Driver, Errno, Event, Fd, Interest, Now, Received, SendBuffer};
 use crate::tls::context::Context;
+use crate::tls::fixtures::{self, Folder, Pair};
 use crate::tls::offload::{Offload, Returns};
 use crate::tls::{Certificate, TlsOptions};
 
@@ -139,36 +135,25 @@ impl Driver for Fake {
 
 /// A certificate for localhost in files of its own.
 pub(super) struct Files {
-    pub(super) folder: PathBuf,
+    pair: Pair,
+    certificate: Certificate,
+    _folder: Folder,
 }
 
 impl Files {
     pub(super) fn new() -> Self {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let folder = std::env::temp_dir().join(format!("peregrine-stage-{}-{number}", std::process::id()));
-        fs::create_dir_all(&folder).unwrap();
-        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-        fs::write(folder.join("cert.pem"), made.cert.pem()).unwrap();
-        fs::write(folder.join("key.pem"), made.signing_key.serialize_pem()).unwrap();
-        Self { folder }
+        let (folder, pair) = (Folder::new(), fixtures::pair("localhost"));
+        Self { certificate: folder.pair("server", &pair), pair, _folder: folder }
     }
 
     pub(super) fn options(&self) -> TlsOptions {
-        let certificate = Certificate::pem(self.folder.join("cert.pem"), self.folder.join("key.pem"));
-        TlsOptions { certificate: Some(certificate), ..TlsOptions::default() }
+        TlsOptions { certificate: Some(self.certificate.clone()), ..TlsOptions::default() }
     }
 
-    pub(super) fn roots(&self) -> RootCertStore {
+    fn roots(&self) -> RootCertStore {
         let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_file(self.folder.join("cert.pem")).unwrap()).unwrap();
+        roots.add(CertificateDer::from_pem_slice(self.pair.chain.as_bytes()).unwrap()).unwrap();
         roots
-    }
-}
-
-impl Drop for Files {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.folder);
     }
 }
 

@@ -89,13 +89,12 @@ impl<D: Driver> Stage<D> {
             (block, payload) = (rest, others);
         }
         // The goodbye goes along, for which there is nearly always room.
-        let mut is_last = plain.is_last() && taken == total && !session.has_said_goodbye;
-        if is_last && end + GOODBYE.len() + OVERHEAD_MAX <= lease.len() {
+        let has_room = end + GOODBYE.len() + OVERHEAD_MAX <= lease.len();
+        let is_last = plain.is_last() && taken == total && has_room && !session.has_said_goodbye;
+        if is_last {
             let said = secrets.records.seal(Content::Alert, &GOODBYE, &mut lease[end..]);
             end += said.map_err(|_| NO_KEY)?;
             session.has_said_goodbye = true;
-        } else {
-            is_last = false;
         }
         let sealed = SendBuffer::new(lease, end as u32, None);
         Ok((if is_last { sealed.last() } else { sealed }, taken as u32))
