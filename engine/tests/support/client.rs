@@ -3,7 +3,7 @@
 #![allow(dead_code, reason = "every test binary uses another part of it")]
 
 use std::fmt::Debug;
-use std::io::{ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream, ToSocketAddrs};
 use std::time::{Duration, Instant};
 
@@ -161,6 +161,16 @@ impl<S: Read + Write> Client<S> {
     pub(crate) fn get(&mut self, path: &str) -> Response {
         self.send(get(path));
         self.receive()
+    }
+
+    /// Like [`get`](Self::get) where the connection may be refused instead, by its handshake too.
+    #[track_caller]
+    pub(crate) fn try_get(&mut self, path: &str) -> io::Result<Response> {
+        self.stream.write_all(get(path).as_bytes())?;
+        let mut first = [0; 1];
+        self.stream.read_exact(&mut first)?;
+        self.bytes.extend_from_slice(&first);
+        Ok(self.receive())
     }
 
     /// The next response, interim ones included.

@@ -192,14 +192,6 @@ impl TlsClient {
         }
         Ok(())
     }
-
-    /// Asks for a path that may be refused, by the handshake too.
-    pub(crate) fn try_get(&mut self, path: &str) -> io::Result<()> {
-        use std::io::{Read, Write};
-        self.stream.write_all(super::client::get(path).as_bytes())?;
-        let mut first = [0; 1];
-        self.stream.read_exact(&mut first)
-    }
 }
 
 /// The alert in an error of a client's.
