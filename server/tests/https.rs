@@ -8,6 +8,7 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use support::client::Client;
 use support::{Peregrine, TempDir, command, run, skip};
 
 /// The command in Development, with a folder of certificates of its own.
@@ -160,4 +161,31 @@ fn an_archive_by_flags_is_served_and_a_wrong_password_is_named() {
     let exit = run(command(flags("wrong")));
     assert_ne!(exit.status.code(), Some(0));
     assert!(exit.stderr.contains(archive) && exit.stderr.contains("password"), "{}", exit.stderr);
+}
+
+#[test]
+fn who_speaks_the_wrong_protocol_is_named_in_the_log() {
+    let folder = TempDir::new();
+    for (url, said, told) in [
+        ("https://127.0.0.1:0", &b"GET / HTTP/1.1\r\n\r\n"[..], "plain HTTP on an endpoint of https"),
+        (
+            "http://127.0.0.1:0",
+            b"\x16\x03\x01\x00\x04\x01\x00\x00\x00",
+            "a TLS handshake on an endpoint of http",
+        ),
+    ] {
+        let server = Peregrine::serve_by(in_development(folder.path(), &["--urls", url]));
+        let (_, address) = server.urls()[0].split_once("://").expect("as asked");
+        let mut client = Client::connect(address);
+        let peer = client.stream.local_addr().expect("an open socket");
+        client.send(said);
+        assert_ne!(client.take_all(), b"", "an answer or an alert");
+        server.begin_shutdown(libc::SIGTERM);
+        let exit = server.wait();
+        assert!(
+            exit.stderr.contains(&format!("a connection from {peer} is turned away: {told}")),
+            "{}",
+            exit.stderr
+        );
+    }
 }

@@ -169,9 +169,9 @@ impl<S: Service> Server<S> {
                     Ok(Admitted::Collected) => continue,
                     Ok(Admitted::Streamed) => return (served, Stop::Stream),
                     Ok(Admitted::Unwanted) => (machine.head_bytes(), true),
-                    Err(rejection) => return self.stop_refused(outgoing, machine, rejection, rest),
+                    Err(rejection) => return self.stop_refused(outgoing, info, machine, rejection, rest),
                 },
-                Err(rejection) => return self.stop_refused(outgoing, machine, rejection, rest),
+                Err(rejection) => return self.stop_refused(outgoing, info, machine, rejection, rest),
             };
             match self.answer(outgoing, (key, info), &mut quota, machine, &rest[..consumed]) {
                 Answered::Yes if is_drained && outgoing.last.is_none() => return (served, Stop::Drain),
@@ -206,12 +206,16 @@ impl<S: Service> Server<S> {
     fn stop_refused(
         &mut self,
         outgoing: &mut Outgoing,
+        info: &ConnectionInfo,
         machine: &mut Machine,
         rejection: Rejection,
         bytes: &[u8],
     ) -> (usize, Stop) {
         let is_tls = bytes.starts_with(&TLS_HELLO) && matches!(rejection, Rejection::Head(_));
         let rejection = if is_tls { Rejection::TlsOnPlainHttp } else { rejection };
+        if is_tls {
+            telemetry::connection_lost(info.peer_address(), rejection);
+        }
         self.note_rejection(rejection, bytes);
         self.reject(outgoing, rejection, EndReason::InvalidRequest);
         machine.reset();
@@ -406,9 +410,6 @@ impl<S: Service> Server<S> {
     /// Counts a refusal, and tells of it if that is wanted. `bytes` are the peer's.
     pub(super) fn note_rejection(&mut self, rejection: Rejection, bytes: &[u8]) {
         self.counters.rejections[rejection.kind()] += 1;
-        if rejection == Rejection::TlsOnPlainHttp {
-            telemetry::connection_lost(rejection);
-        }
         if self.log_rejections {
             telemetry::request_rejected(rejection.status(), rejection, bytes);
         }

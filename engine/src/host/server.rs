@@ -318,7 +318,11 @@ pub(crate) fn run(options: Options, blueprint: &Blueprint) -> Result<()> {
     let options = options.checked()?;
     if options.memory_plan {
         let workers = placement::place(&options, &Machine::read()?)?.workers.len();
-        banner::print_plan(&worker::memory_plan(&options, workers));
+        let addresses = address::parse_all(&options.urls)?;
+        let is_default =
+            addresses.is_empty() && cfg!(feature = "tls") && options.environment == "Development";
+        let is_secured = is_default || addresses.iter().any(|address| address.is_https);
+        banner::print_plan(&worker::memory_plan(&options, workers, is_secured));
         return Ok(());
     }
     let system = |attempt: &str| {

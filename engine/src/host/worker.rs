@@ -28,6 +28,8 @@ use crate::driver::{Driver, Errno, Event};
 use crate::http::WorkerInfo;
 use crate::sys::Fd;
 use crate::sys::ring::{self, Rung};
+#[cfg(feature = "tls")]
+use crate::sys::socket::peer_address;
 use crate::sys::wake::Waker;
 #[cfg(feature = "tls")]
 use crate::telemetry;
@@ -38,7 +40,7 @@ use crate::tls::metrics::Tally;
 #[cfg(feature = "tls")]
 use crate::tls::offload::{Offload, Returns};
 #[cfg(feature = "tls")]
-use crate::tls::stage::Stage as TlsStage;
+use crate::tls::stage::{LARGE_BLOCKS, SESSION_BYTES, Stage as TlsStage, WHOLE_BLOCKS};
 
 /// Accepting rests for so long when no descriptors are left, in milliseconds.
 const ACCEPT_REST_MILLIS: u64 = 100;
@@ -172,7 +174,7 @@ impl Plan {
             let context = |listener: &Listener| self.contexts.get(&listener.secured?).map(Arc::clone);
             let contexts = self.listeners.iter().map(context).collect();
             let send_blocks = Blocks::new(SEND_BLOCKS);
-            let log = |told: &str| telemetry::connection_lost(told);
+            let log = |peer: Fd, told: &str| telemetry::connection_lost(peer_address(peer), told);
             let mut stage =
                 TlsStage::new(driver, contexts, send_blocks.clone(), self.tally.clone(), Some(log));
             if let Some(offload) = &self.offload {
@@ -228,8 +230,9 @@ const QUEUES_BYTES: usize = 1024 * 64 + 16 * 1024 * 16;
 const LENT_BLOCK_BYTES: usize = 16;
 
 /// Adds up what the engine itself holds in `workers` workers and for 10,000 idle connections. What connections
-/// hold that are not idle is told in the notes, for nothing bounds how many these are.
-pub(super) fn memory_plan(options: &Options, workers: usize) -> MemoryPlan {
+/// hold that are not idle is told in the notes, for nothing bounds how many these are. With `is_secured` the
+/// connections are of https.
+pub(super) fn memory_plan(options: &Options, workers: usize, is_secured: bool) -> MemoryPlan {
     let connections = 10_000;
     let head = options.limits.max_request_line_size + options.limits.max_request_headers_total_size;
     let fields = options.limits.max_request_header_count * size_of::<Field>();
@@ -257,6 +260,16 @@ pub(super) fn memory_plan(options: &Options, workers: usize) -> MemoryPlan {
     .hold("torn heads", head, workers, "one per worker; another per connection whose head is incomplete")
     .hold("field tables", fields, workers, "one per worker; another per connection with a torn request")
     .hold("request bodies", usize::try_from(body).unwrap_or(usize::MAX), 0, bodies);
+    #[cfg(feature = "tls")]
+    if is_secured {
+        let record = "not in the total: one per connection with a record that is incomplete or unread";
+        let send = "not in the total: one per connection with an open send of more than a send block";
+        plan.hold("TLS sessions", SESSION_BYTES, connections, "for 10,000; by demand")
+            .hold("TLS records", WHOLE_BLOCKS.stride_bytes, 0, record)
+            .hold("TLS send blocks", LARGE_BLOCKS.stride_bytes, 0, send);
+    }
+    #[cfg(not(feature = "tls"))]
+    debug_assert!(!is_secured, "nothing is");
     plan
 }
 
@@ -434,13 +447,21 @@ mod tests {
     #[test]
     fn the_plan_holds_rings_only_where_there_are_some_and_no_bodies_in_its_total() {
         let mut options = Options::default();
-        let with_rings = memory_plan(&options, 2);
+        let with_rings = memory_plan(&options, 2, false);
         options.driver = DriverChoice::Epoll;
-        let without = memory_plan(&options, 2);
+        let without = memory_plan(&options, 2, false);
         let rings = 2 * (QUEUES_BYTES + usize::from(RECEIVE_BLOCKS_MAX) * LENT_BLOCK_BYTES);
         assert_eq!(with_rings.total_bytes() - without.total_bytes(), rings);
         options.limits.max_buffered_bodies_size = None;
-        assert_eq!(memory_plan(&options, 2).total_bytes(), without.total_bytes());
+        assert_eq!(memory_plan(&options, 2, false).total_bytes(), without.total_bytes());
         assert!(without.to_string().contains("1.0 GiB"), "{without}");
+    }
+
+    #[cfg(feature = "tls")]
+    #[test]
+    fn the_plan_holds_sessions_where_connections_are_secured() {
+        let plan = |is_secured| memory_plan(&Options::default(), 2, is_secured);
+        assert_eq!(plan(true).total_bytes() - plan(false).total_bytes(), 10_000 * SESSION_BYTES);
+        assert!(!plan(false).to_string().contains("TLS"));
     }
 }

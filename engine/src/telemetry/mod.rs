@@ -4,6 +4,7 @@
 
 use std::fmt::Display;
 use std::io::Write;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -52,8 +53,12 @@ pub(crate) fn handler_failed(path: &[u8], did: &str, failure: impl Display) {
 /// Says why a connection has ended that somebody will look for in the log: its client speaks another protocol, or could
 /// not agree with us upon how to be secured.
 #[cold]
-pub(crate) fn connection_lost(why: impl Display) {
-    CONNECTIONS.tell(format_args!("a connection is turned away: {why}"));
+pub(crate) fn connection_lost(peer: Option<SocketAddr>, why: impl Display) {
+    match peer {
+        Some(peer) => CONNECTIONS.tell(format_args!("a connection from {peer} is turned away: {why}")),
+        // It came over a Unix socket, or has gone.
+        None => CONNECTIONS.tell(format_args!("a connection is turned away: {why}")),
+    }
 }
 
 /// Says that a request was refused, and why, with the first bytes of it: a line each, for whoever has asked for it.

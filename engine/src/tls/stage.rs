@@ -16,7 +16,7 @@ mod shaking;
 #[cfg(test)]
 mod tests;
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::sync::Arc;
 
@@ -48,7 +48,7 @@ const WARNING: u8 = 1;
 
 /// Records that are put together from several receives lie in blocks of their own. They stay as long as a part of a
 /// record is missing, or as what they hold is unread.
-const WHOLE_BLOCKS: BlockConfig = BlockConfig {
+pub(crate) const WHOLE_BLOCKS: BlockConfig = BlockConfig {
     block_bytes: RECORD_MAX,
     stride_bytes: (RECORD_MAX + 64).next_multiple_of(64),
     max_blocks: 64 * 1024,
@@ -56,12 +56,15 @@ const WHOLE_BLOCKS: BlockConfig = BlockConfig {
 };
 
 /// Sends that do not fit into a block of the worker's take one of these: four whole records.
-const LARGE_BLOCKS: BlockConfig = BlockConfig {
+pub(crate) const LARGE_BLOCKS: BlockConfig = BlockConfig {
     block_bytes: 4 * (PLAIN_MAX + OVERHEAD_MAX),
     stride_bytes: (4 * (PLAIN_MAX + OVERHEAD_MAX) + 64).next_multiple_of(64),
     max_blocks: 4096,
     chunk_blocks: 4,
 };
+
+/// What an idle session takes with its keys and whom it has met, in bytes: rounded from what `tls_idle` measures.
+pub(crate) const SESSION_BYTES: usize = 2816;
 
 /// So many blocks of each kind stay in memory when a peak is over.
 const BLOCKS_KEPT: u32 = 16;
@@ -144,8 +147,6 @@ struct Session {
     own: Vec<u8>,
     /// What the connection wants to be sent and has to wait.
     held: Option<SendBuffer>,
-    /// When a session that is leaving is cut off.
-    leave_by: u64,
 }
 
 impl Session {
@@ -171,8 +172,9 @@ pub(crate) struct Stage<D: Driver> {
     /// The keys of sessions by their sockets' numbers.
     by_socket: Vec<Option<Key>>,
     /// Sessions whose connections are gone, and that still have something to say.
-    #[expect(clippy::vec_box, reason = "they come in boxes, and moving a box is cheaper than what is in it")]
-    leaving: Vec<Box<Session>>,
+    leaving: HashMap<Key, Box<Session>>,
+    /// When each of them is cut off if it has not ended, the earliest first.
+    leave_by: VecDeque<(u64, Key)>,
     /// What is told before what the driver tells next.
     ready: VecDeque<Event>,
     /// Who waits for a turn to shake hands, the longest first.
@@ -191,8 +193,8 @@ pub(crate) struct Stage<D: Driver> {
     tally: Arc<Tally>,
     /// Where handshakes are computed, and come back, if that is not here.
     offload: Option<(Arc<Offload>, Arc<Returns>)>,
-    /// Where each failure is told, if that is wanted.
-    log: Option<fn(&str)>,
+    /// Where each failure is told, with the socket, if that is wanted.
+    log: Option<fn(Fd, &str)>,
 }
 
 impl<D: Driver> Stage<D> {
@@ -203,7 +205,7 @@ impl<D: Driver> Stage<D> {
         contexts: Vec<Option<Arc<Context>>>,
         small: Blocks,
         tally: Arc<Tally>,
-        log: Option<fn(&str)>,
+        log: Option<fn(Fd, &str)>,
     ) -> Self {
         let deadlines = contexts.iter().map(|_| VecDeque::new()).collect();
         Self {
@@ -211,7 +213,8 @@ impl<D: Driver> Stage<D> {
             contexts,
             sessions: Vec::new(),
             by_socket: Vec::new(),
-            leaving: Vec::new(),
+            leaving: HashMap::new(),
+            leave_by: VecDeque::new(),
             ready: VecDeque::new(),
             backlog: VecDeque::new(),
             flights_left: FLIGHTS_PER_TURN,
@@ -356,17 +359,19 @@ impl<D: Driver> Stage<D> {
         }
     }
 
-    fn note(&self, breach: Breach, detail: &str) {
+    fn note(&self, session: &Session, breach: Breach, detail: &str) {
         if let Some(log) = self.log {
             let colon = if detail.is_empty() { "" } else { ": " };
-            log(&format!("{breach}{colon}{detail}"));
+            log(session.socket, &format!("{breach}{colon}{detail}"));
         }
     }
 
     /// When the next handshake must be over, or the next leaving session is cut off.
     fn next_deadline(&mut self) -> Option<u64> {
-        let leaving = self.leaving.iter().filter(|session| !session.is_aborted);
-        let mut next = leaving.map(|session| session.leave_by).min();
+        while self.leave_by.front().is_some_and(|(_, key)| !self.leaving.contains_key(key)) {
+            self.leave_by.pop_front();
+        }
+        let mut next = self.leave_by.front().map(|&(deadline, _)| deadline);
         for listener in 0..self.deadlines.len() {
             while let Some(&(deadline, key)) = self.deadlines[listener].front() {
                 if self.is_shaking(key) {
@@ -398,8 +403,11 @@ impl<D: Driver> Stage<D> {
                 });
             }
         }
-        for session in &mut self.leaving {
-            if session.leave_by <= now && !session.is_aborted {
+        while let Some(&(deadline, key)) = self.leave_by.front()
+            && deadline <= now
+        {
+            self.leave_by.pop_front();
+            if let Some(session) = self.leaving.get_mut(&key) {
                 session.is_aborted = true;
                 self.driver.abort(session.socket);
             }
@@ -410,7 +418,7 @@ impl<D: Driver> Stage<D> {
 impl<D: Driver> Drop for Stage<D> {
     /// Nobody else knows of those that are leaving.
     fn drop(&mut self) {
-        for session in std::mem::take(&mut self.leaving) {
+        for session in self.leaving.values() {
             self.driver.abandon(session.socket);
         }
     }
@@ -465,7 +473,6 @@ impl<D: Driver> Driver for Stage<D> {
             flight: None,
             own: Vec::new(),
             held: None,
-            leave_by: 0,
         };
         self.sessions[index] = Some(Box::new(session));
         self.by_socket[number] = Some(key);
@@ -560,10 +567,12 @@ impl<D: Driver> Driver for Stage<D> {
         if session.flight.is_none() {
             return self.release(socket);
         }
-        session.leave_by = self.driver.now().millis + LEAVE_MILLIS;
         session.partial = None;
         self.by_socket[usize::try_from(socket.0).unwrap_or(0)] = None;
-        self.leaving.push(session);
+        if !session.is_aborted {
+            self.leave_by.push_back((self.driver.now().millis + LEAVE_MILLIS, key));
+        }
+        self.leaving.insert(key, session);
     }
 
     fn abandon(&mut self, socket: Fd) {

@@ -230,7 +230,7 @@ impl<D: Driver> Stage<D> {
         session.has_said_goodbye = true;
         session.partial = None;
         self.tally.broken.increase();
-        self.note(Breach::Record, "");
+        self.note(session, Breach::Record, "");
         self.tell(session, Received::Broken(Breach::Record));
     }
 }

@@ -214,21 +214,20 @@ impl<D: Driver> Stage<D> {
     }
 
     pub(super) fn is_leaving(&self, key: Key) -> bool {
-        !self.leaving.is_empty() && self.leaving.iter().any(|session| session.key == key)
+        !self.leaving.is_empty() && self.leaving.contains_key(&key)
     }
 
     /// A send has ended of a session whose connection is gone.
     #[cold]
     pub(super) fn sent_last(&mut self, key: Key, buffer: SendBuffer, result: Result<u32, Errno>) {
-        let Some(place) = self.leaving.iter().position(|session| session.key == key) else { return };
-        let mut session = self.leaving.swap_remove(place);
+        let Some(mut session) = self.leaving.remove(&key) else { return };
         self.sent(&mut session, buffer, result);
         // Nobody wants to know.
         while matches!(self.ready.back(), Some(Event::Sent { key: told, .. }) if *told == key) {
             self.ready.pop_back();
         }
         if session.flight.is_some() {
-            self.leaving.push(session);
+            self.leaving.insert(key, session);
         } else {
             self.driver.close(session.socket);
         }

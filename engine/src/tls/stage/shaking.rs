@@ -69,7 +69,7 @@ impl<D: Driver> Stage<D> {
         session.state = State::Plain;
         self.tally.active.decrease();
         self.tally.failed.increase();
-        self.note(Breach::PlainHttp, "");
+        self.note(session, Breach::PlainHttp, "");
         self.tell(session, Received::Broken(Breach::PlainHttp));
     }
 
@@ -82,7 +82,7 @@ impl<D: Driver> Stage<D> {
             Breach::Timeout => self.tally.timed_out.increase(),
             _ => self.tally.failed.increase(),
         }
-        self.note(breach, detail);
+        self.note(session, breach, detail);
         self.tell(session, Received::Broken(breach));
     }
 
