@@ -231,6 +231,7 @@ fn help_mentions_every_flag_and_every_variable() {
         "no-pin",
         "driver",
         "busy-poll-us",
+        "coalesce-us",
         "content-root",
         "environment",
         "no-server-header",

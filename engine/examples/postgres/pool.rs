@@ -1,9 +1,12 @@
 //! One worker's connections to the database: when they are made, and whose turn it is. It must not know what is asked.
 //!
-//! A request waits for no connection to be free, because each of them pipelines.
+//! A request waits for no connection to be free, because each of them pipelines. Requests that come together share one,
+//! so that their queries leave in one send; then it is the next one's turn.
 
 use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
 use std::io;
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -28,29 +31,45 @@ const PORT: u16 = 5432;
 /// makes it go on.
 type Opening = Shared<LocalBoxFuture<'static, Result<Rc<Database>, Rc<str>>>>;
 
+#[derive(Default)]
+struct Place {
+    opening: RefCell<Option<Opening>>,
+    /// It was handed out since its task has last sent what it was asked.
+    gathers: Rc<Cell<bool>>,
+}
+
 pub(crate) struct Pool {
     config: Config,
-    openings: [RefCell<Option<Opening>>; CONNECTIONS],
+    places: [Place; CONNECTIONS],
     turn: Cell<usize>,
 }
 
 impl Pool {
     /// Nothing is connected before the first request.
     pub(crate) fn new(config: Config) -> Self {
-        Self { config, openings: Default::default(), turn: Cell::new(0) }
+        Self { config, places: Default::default(), turn: Cell::new(0) }
     }
 
     /// The connection whose turn it is, made anew when it has ended.
     pub(crate) async fn next(&self) -> Result<Rc<Database>> {
-        let turn = self.turn.get();
-        self.turn.set((turn + 1) % CONNECTIONS);
+        if !self.places[self.turn.get()].gathers.get() {
+            self.turn.set((self.turn.get() + 1) % CONNECTIONS);
+        }
+        let place = &self.places[self.turn.get()];
         let opening = {
-            let mut opening = self.openings[turn].borrow_mut();
+            let mut opening = place.opening.borrow_mut();
             match opening.as_ref().map(Shared::peek) {
-                Some(Some(Ok(database))) if !database.is_closed() => return Ok(Rc::clone(database)),
+                Some(Some(Ok(database))) if !database.is_closed() => {
+                    place.gathers.set(true);
+                    return Ok(Rc::clone(database));
+                }
                 // It is under way.
                 Some(None) => {}
-                _ => *opening = Some(open(self.config.clone()).boxed_local().shared()),
+                _ => {
+                    place.gathers.set(false);
+                    let opened = open(self.config.clone(), Rc::clone(&place.gathers));
+                    *opening = Some(opened.boxed_local().shared());
+                }
             }
             opening.clone()
         };
@@ -59,9 +78,9 @@ impl Pool {
     }
 }
 
-async fn open(config: Config) -> Result<Rc<Database>, Rc<str>> {
+async fn open(config: Config, gathers: Rc<Cell<bool>>) -> Result<Rc<Database>, Rc<str>> {
     let opened = peregrine::timeout(PATIENCE, async {
-        let client = connect(&config).await?;
+        let client = connect(&config, gathers).await?;
         Ok::<_, Error>(Database::prepare(client).await?)
     });
     let failure = match opened.await {
@@ -73,29 +92,35 @@ async fn open(config: Config) -> Result<Rc<Database>, Rc<str>> {
 }
 
 /// Connects to the first host that the URL names.
-async fn connect(config: &Config) -> Result<Client> {
+async fn connect(config: &Config, gathers: Rc<Cell<bool>>) -> Result<Client> {
     let port = config.get_ports().first().copied().unwrap_or(PORT);
     match config.get_hosts().first() {
         Some(Host::Tcp(name)) => {
             let stream = TcpStream::connect((name.as_str(), port)).await?;
             stream.set_nodelay(true)?;
-            speak(config, stream).await
+            speak(config, stream, gathers).await
         }
         Some(Host::Unix(folder)) => {
-            speak(config, UnixStream::connect(folder.join(format!(".s.PGSQL.{port}"))).await?).await
+            let stream = UnixStream::connect(folder.join(format!(".s.PGSQL.{port}"))).await?;
+            speak(config, stream, gathers).await
         }
         None => Err(io::Error::new(io::ErrorKind::InvalidInput, "the URL names no host").into()),
     }
 }
 
 /// Has a task of the worker's own move everything between the client and the socket.
-async fn speak<S>(config: &Config, stream: S) -> Result<Client>
+async fn speak<S>(config: &Config, stream: S, gathers: Rc<Cell<bool>>) -> Result<Client>
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     let (client, connection) = config.connect_raw(stream, NoTls).await?;
-    peregrine::spawn(async {
-        if let Err(error) = connection.await {
+    peregrine::spawn(async move {
+        let mut connection = pin!(connection);
+        let ended = poll_fn(|context| {
+            gathers.set(false);
+            connection.as_mut().poll(context)
+        });
+        if let Err(error) = ended.await {
             eprintln!("a connection to the database has ended: {error}");
         }
     });

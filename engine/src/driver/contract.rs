@@ -34,6 +34,7 @@ pub(super) struct Setup {
     pub(super) receive_blocks: Blocks,
     pub(super) waker: Waker,
     pub(super) busy_poll_micros: u32,
+    pub(super) coalesce_micros: u32,
     /// Entries of the ring that lends receive blocks, where there is one.
     pub(super) ring_entries: u16,
 }
@@ -41,7 +42,13 @@ pub(super) struct Setup {
 impl Setup {
     pub(super) fn new(block_bytes: usize, max_blocks: u32) -> Self {
         let receive_blocks = pool(block_bytes, max_blocks);
-        Self { receive_blocks, waker: Waker::new().unwrap(), busy_poll_micros: 0, ring_entries: 64 }
+        Self {
+            receive_blocks,
+            waker: Waker::new().unwrap(),
+            busy_poll_micros: 0,
+            coalesce_micros: 0,
+            ring_entries: 64,
+        }
     }
 }
 
@@ -108,10 +115,17 @@ impl OnUring {
     }
 
     fn attempt(&self, setup: &Setup) -> Result<Uring, uring::Refusal> {
-        let Setup { receive_blocks, waker, busy_poll_micros, ring_entries } = setup.clone();
+        let Setup { receive_blocks, waker, busy_poll_micros, coalesce_micros, ring_entries } = setup.clone();
         let receive_ring_entries = ring_entries;
         let rung = Some(self.rung);
-        let config = uring::Config { receive_blocks, receive_ring_entries, waker, busy_poll_micros, rung };
+        let config = uring::Config {
+            receive_blocks,
+            receive_ring_entries,
+            waker,
+            busy_poll_micros,
+            coalesce_micros,
+            rung,
+        };
         Uring::with_modes(&config, &[self.mode])
     }
 }
@@ -618,6 +632,7 @@ instances!([
     every_wake_up_is_told
     wake_up_before_the_driver_counts
     turn_ends_in_time
+    turn_that_may_coalesce_ends_in_time
     turn_may_wait_for_ages
     abort_ends_each_operation_once_and_resets
     abort_ends_what_has_just_been_started
@@ -1162,6 +1177,24 @@ fn turn_ends_in_time(subject: &impl Subject) {
         assert!(start.elapsed() < Duration::from_secs(5));
         assert!(turns < 20, "{turns} turns to wait once");
         assert!(rig.driver.now().unix_seconds > 1_700_000_000);
+    }
+}
+
+fn turn_that_may_coalesce_ends_in_time(subject: &impl Subject) {
+    for coalesce_micros in [0, 1000, 60_000_000] {
+        let mut rig = subject.rig_of(Setup { coalesce_micros, ..Setup::new(64, 4) });
+        let (it, mut peer) = rig.pair();
+        rig.receive(it);
+        rig.turn(0);
+        for sent in 1..20 {
+            peer.write_all(b"x").unwrap();
+            let start = Instant::now();
+            while rig.data(it).len() < sent {
+                rig.driver.coalesce(1000);
+                rig.turn(40);
+                assert!(start.elapsed() < Duration::from_secs(5), "{coalesce_micros} {sent}");
+            }
+        }
     }
 }
 

@@ -19,6 +19,7 @@
 //! - The driver neither retries short sends nor restarts ended receives: the connection decides.
 
 mod bufring;
+mod coalesce;
 #[cfg(test)]
 mod contract;
 pub(crate) mod epoll;
@@ -159,6 +160,12 @@ pub(crate) trait Driver {
     /// Closes a socket whatever is open on it, of which nothing more will be told. Only for before the driver
     /// is dropped.
     fn abandon(&mut self, socket: Fd);
+
+    /// Something has come that many others wait for the like of, `waiting` of them: the next turn may wait a little for
+    /// several completions.
+    fn coalesce(&mut self, waiting: usize) {
+        let _ = waiting;
+    }
 
     /// Starts what was queued, then waits until something completes or the monotonic clock shows `until`
     /// milliseconds; `Some(0)` does not wait. Returning early without an event is allowed.

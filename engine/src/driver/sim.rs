@@ -122,6 +122,8 @@ struct State {
     /// What has completed, with the connection that it is about.
     events: VecDeque<(Option<usize>, Event)>,
     is_woken: bool,
+    /// What `coalesce` was last told.
+    waiting: Option<usize>,
 }
 
 struct Listener {
@@ -199,6 +201,7 @@ impl Sim {
             sockets: BTreeMap::new(),
             events: VecDeque::new(),
             is_woken: false,
+            waiting: None,
         }));
         (Self { state: Rc::clone(&state) }, World { state })
     }
@@ -322,6 +325,10 @@ impl Driver for Sim {
             _ => {}
         }
         Some(event)
+    }
+
+    fn coalesce(&mut self, waiting: usize) {
+        self.state.borrow_mut().waiting = Some(waiting);
     }
 
     fn now(&self) -> Now {

@@ -12,6 +12,7 @@ use io_uring::{cqueue, opcode, squeue, types};
 use peregrine_pool::{Blocks, Key, Lease, Slab};
 
 use super::bufring::BufferRing;
+use super::coalesce::Coalescing;
 use super::{Driver, Errno, Event, Fd, Interest, Now, Received, SendBuffer};
 use crate::sys::ring::{self, Ring, Rung};
 use crate::sys::wake::Waker;
@@ -47,6 +48,8 @@ pub(crate) struct Config {
     pub(crate) waker: Waker,
     /// How long a turn polls before it sleeps, in microseconds.
     pub(crate) busy_poll_micros: u32,
+    /// How long a turn may wait for more than the first completion, in microseconds. Linux 6.12.
+    pub(crate) coalesce_micros: u32,
     /// Try this rung only.
     pub(crate) rung: Option<Rung>,
 }
@@ -152,6 +155,7 @@ pub(crate) struct Uring {
     waker: Waker,
     wake_armed: bool,
     busy_poll_nanos: u64,
+    coalescing: Coalescing,
     /// The length of a receive block.
     block_bytes: u32,
     /// Sends that there was no memory for, to be told as failed.
@@ -202,6 +206,7 @@ impl Uring {
     fn try_rung(config: &Config, rung: Rung, modes: &[ReceiveMode]) -> Result<Self, Refusal> {
         let refused = |operation| move |error| Refusal { operation, error };
         let ring = Ring::open(rung).map_err(refused("io_uring_setup"))?;
+        let coalesce_micros = if ring.has_min_wait() { config.coalesce_micros } else { 0 };
         let blocks = config.receive_blocks.clone();
         let buffers = BufferRing::register(&ring, blocks, config.receive_ring_entries, GROUP)
             .map_err(refused("io_uring_register"))?;
@@ -220,6 +225,7 @@ impl Uring {
             waker: config.waker.clone(),
             wake_armed: false,
             busy_poll_nanos: u64::from(config.busy_poll_micros) * 1000,
+            coalescing: Coalescing::new(coalesce_micros),
             block_bytes: u32::try_from(config.receive_blocks.stats().block_bytes).unwrap_or(u32::MAX),
             refused: Vec::new(),
             bundle: None,
@@ -336,10 +342,25 @@ impl Uring {
         let has_found = self.busy_poll_nanos > 0 && self.busy_poll(until)?;
         if !has_found {
             let timeout = until.map(|until| until.saturating_sub(clock::now().millis));
-            let want = u32::from(timeout != Some(0));
-            self.ring.enter(want, timeout.filter(|&millis| millis > 0))?;
+            self.sleep(timeout)?;
         }
         self.now = clock::now();
+        Ok(())
+    }
+
+    /// Starts what was queued and waits for so many milliseconds at most.
+    fn sleep(&mut self, timeout: Option<u64>) -> io::Result<()> {
+        if timeout == Some(0) {
+            return self.ring.enter(0, None);
+        }
+        let Some((enough, micros)) = self.coalescing.begin() else { return self.ring.enter(1, timeout) };
+        // The kernel looks at a deadline only after this time.
+        let limit = timeout.map_or(u64::MAX, |millis| millis.saturating_mul(1000));
+        let micros = u32::try_from(limit).map_or(micros, |limit| limit.min(micros));
+        // What is started completes at once, but for what has to wait like what is waited for.
+        let started = self.ring.queued();
+        self.ring.enter_coalescing(started + enough, micros, timeout)?;
+        self.coalescing.end(self.ring.completions().saturating_sub(started));
         Ok(())
     }
 
@@ -575,6 +596,10 @@ impl Driver for Uring {
         let entry = opcode::Close::new(types::Fd(socket.0)).build().user_data(Op::Close.tag(0));
         // SAFETY: names no memory.
         unsafe { self.push(&entry.flags(squeue::Flags::SKIP_SUCCESS)) };
+    }
+
+    fn coalesce(&mut self, waiting: usize) {
+        self.coalescing.expect(waiting);
     }
 
     fn turn(&mut self, until: Option<u64>) -> io::Result<()> {

@@ -81,6 +81,11 @@ pub struct Flags {
     #[arg(help_heading = "Workers")]
     pub busy_poll_us: Option<u64>,
 
+    /// Microseconds that a worker may wait for more answers of a database [default: 200]
+    #[arg(long, env = "PEREGRINE_COALESCE_US", value_name = "MICROSECONDS")]
+    #[arg(help_heading = "Workers")]
+    pub coalesce_us: Option<u64>,
+
     /// Newest step of the ladder of kernel features to use, 0 being the top
     #[arg(long, env = "PEREGRINE_DRIVER_RUNG", value_name = "STEP", hide = true)]
     #[arg(help_heading = "Workers")]
@@ -319,6 +324,7 @@ impl Flags {
         options.pin &= !self.no_pin;
         set(&mut options.driver, self.driver);
         set(&mut options.busy_poll, self.busy_poll_us.map(Duration::from_micros));
+        set(&mut options.coalesce, self.coalesce_us.map(Duration::from_micros));
         options.driver_rung = self.driver_rung.or(options.driver_rung);
         #[cfg(feature = "tls")]
         {
@@ -496,7 +502,7 @@ mod tests {
     #[test]
     fn every_flag_reaches_its_option_and_wins_over_the_code() {
         let args = "--urls http://*:80;http://[::1]:81 --backlog 7 --workers 2 --cpus 4-5 --no-pin --driver \
-                    io_uring --busy-poll-us 50 --driver-rung 2 --content-root /tmp --environment Staging \
+                    io_uring --busy-poll-us 50 --coalesce-us 70 --driver-rung 2 --content-root /tmp --environment Staging \
                     --no-server-header --memory-plan --routes --max-request-body-size 1m --max-request-line-size 4k \
                     --max-request-headers-total-size 16K --max-request-header-count 50 --keep-alive-timeout 2m \
                     --request-headers-timeout 10 --half-closed-timeout 3 --shutdown-timeout 500ms --max-request-buffer-size 2m \
@@ -517,6 +523,7 @@ mod tests {
             pin: false,
             driver: DriverChoice::IoUring,
             busy_poll: Duration::from_micros(50),
+            coalesce: Duration::from_micros(70),
             driver_rung: Some(2),
             content_root: "/tmp".into(),
             environment: "Staging".to_owned(),

@@ -126,6 +126,7 @@ impl Plan {
         let no_driver = |problem| StartError::NoDriver { choice, problem };
         let receive_blocks = Blocks::new(RECEIVE_BLOCKS);
         let busy_poll_micros = u32::try_from(self.options.busy_poll.as_micros()).unwrap_or(u32::MAX);
+        let coalesce_micros = u32::try_from(self.options.coalesce.as_micros()).unwrap_or(u32::MAX);
         let refusal = if choice == DriverChoice::Epoll {
             None
         } else {
@@ -134,6 +135,7 @@ impl Plan {
                 receive_ring_entries: RECEIVE_BLOCKS_MAX,
                 waker: self.waker.clone(),
                 busy_poll_micros,
+                coalesce_micros,
                 rung: self.options.driver_rung.and_then(|rung| Rung::ALL.get(usize::from(rung)).copied()),
             };
             match Uring::new(&config) {

@@ -191,33 +191,41 @@ impl Ring {
     /// What the kernel says, except for time-outs, signals and a full completion queue, which are no errors:
     /// look at the completions, then enter again.
     pub(crate) fn enter(&mut self, want: u32, timeout_millis: Option<u64>) -> io::Result<()> {
-        let to_submit = self.ring.submission().len();
+        self.enter_coalescing(want, 0, timeout_millis)
+    }
+
+    /// The same, but `min_wait_micros` after its start one completion is enough, and 0 is no such time. Only where
+    /// the kernel [has it](Self::has_min_wait).
+    ///
+    /// # Errors
+    /// As for [`enter`](Self::enter).
+    #[inline]
+    pub(crate) fn enter_coalescing(
+        &mut self,
+        want: u32,
+        min_wait_micros: u32,
+        timeout_millis: Option<u64>,
+    ) -> io::Result<()> {
+        let to_submit = self.queued();
         let mut timespec = Timespec { seconds: 0, nanos: 0 };
-        let mut argument = GetEventsArg { sigmask: 0, sigmask_bytes: 0, min_wait_micros: 0, timespec: 0 };
+        let mut argument = GetEventsArg { sigmask: 0, sigmask_bytes: 0, min_wait_micros, timespec: 0 };
         let mut flags = self.enter_flags;
-        let (pointer, bytes) = match timeout_millis {
-            None => (std::ptr::null(), 0),
-            Some(millis) => {
-                let millis = millis.min(WAIT_MILLIS_MAX);
-                timespec.seconds = i64::try_from(millis / 1000).unwrap_or(i64::MAX);
-                timespec.nanos = (millis % 1000).cast_signed() * 1_000_000;
-                argument.timespec = (&raw const timespec) as u64;
-                flags |= ENTER_EXT_ARG;
-                (&raw const argument, size_of::<GetEventsArg>())
-            }
+        if let Some(millis) = timeout_millis {
+            let millis = millis.min(WAIT_MILLIS_MAX);
+            timespec.seconds = i64::try_from(millis / 1000).unwrap_or(i64::MAX);
+            timespec.nanos = (millis % 1000).cast_signed() * 1_000_000;
+            argument.timespec = (&raw const timespec) as u64;
+        }
+        let (pointer, bytes) = if timeout_millis.is_none() && min_wait_micros == 0 {
+            (std::ptr::null(), 0)
+        } else {
+            flags |= ENTER_EXT_ARG;
+            (&raw const argument, size_of::<GetEventsArg>())
         };
         // SAFETY: `pointer` is null or names `argument`, which names `timespec`; both outlive the call. The
         // memory of the submitted operations was promised to `push`.
         let entered = unsafe {
-            libc::syscall(
-                libc::SYS_io_uring_enter,
-                self.enter_fd,
-                to_submit as libc::c_uint,
-                want,
-                flags,
-                pointer,
-                bytes,
-            )
+            libc::syscall(libc::SYS_io_uring_enter, self.enter_fd, to_submit, want, flags, pointer, bytes)
         };
         if entered >= 0 {
             return Ok(());
@@ -239,6 +247,22 @@ impl Ring {
     #[inline]
     pub(crate) fn has_completions(&mut self) -> bool {
         !self.ring.completion().is_empty()
+    }
+
+    /// How many completions are waiting to be taken.
+    pub(crate) fn completions(&mut self) -> u32 {
+        u32::try_from(self.ring.completion().len()).unwrap_or(u32::MAX)
+    }
+
+    /// How many operations the next enter submits.
+    #[inline]
+    pub(crate) fn queued(&mut self) -> u32 {
+        self.ring.submission().len() as u32
+    }
+
+    /// Whether the kernel has [`enter_coalescing`](Self::enter_coalescing).
+    pub(crate) fn has_min_wait(&self) -> bool {
+        self.ring.params().is_feature_min_timeout()
     }
 }
 

@@ -587,6 +587,10 @@ impl<D: Driver> Driver for Stage<D> {
         self.driver.abandon(socket);
     }
 
+    fn coalesce(&mut self, waiting: usize) {
+        self.driver.coalesce(waiting);
+    }
+
     fn turn(&mut self, until: Option<u64>) -> io::Result<()> {
         for key in std::mem::take(&mut self.unflushed) {
             if self.has(key) {

@@ -85,6 +85,31 @@ async fn echo(mut stream: TcpStream) -> io::Result<()> {
 }
 
 #[test]
+fn the_driver_learns_how_many_wait_when_one_is_answered() {
+    let mut harness = Harness::new(1, Faults::NONE);
+    let mut peers: Vec<Peer> = (0..40)
+        .map(|_| {
+            let (connecting, peer) = dial(&harness);
+            drop(spawn(async { echo(connecting.await.expect("connected")).await.expect("an echo") }));
+            peer
+        })
+        .collect();
+    pass_until(&mut harness, "connected", |harness| harness.connections.runtime.sockets().0 == 40);
+    for _ in 0..100 {
+        harness.world.advance(5);
+        harness.turn();
+    }
+    assert_eq!(harness.world.take_waiting(), None, "nobody has been answered");
+    peers[7].send(b"an answer");
+    pass_until(&mut harness, "echoed", |_| peers[7].received() == b"an answer");
+    harness.turn();
+    assert_eq!(harness.world.take_waiting(), Some(40));
+    peers.drain(..).for_each(|peer| peer.shutdown());
+    assert_no_socket(&mut harness);
+    assert_eq!(harness.world.take_waiting(), None, "an end is no answer");
+}
+
+#[test]
 fn every_byte_comes_back_in_order_and_the_end_behind_it() {
     for (faults, count) in [(Faults::NONE, 5), (Faults::UNKIND, 60)] {
         for missed_ends in [false, true] {

@@ -21,6 +21,11 @@ pub(crate) struct Peer {
 }
 
 impl World {
+    /// What the driver was told to coalesce for, since this was last asked.
+    pub(crate) fn take_waiting(&self) -> Option<usize> {
+        self.state.borrow_mut().waiting.take()
+    }
+
     /// A client connects: the listener is told in a later turn.
     pub(crate) fn connect(&self) -> Peer {
         let mut state = self.state.borrow_mut();

@@ -196,3 +196,32 @@ fn memory_that_the_kernel_keeps_is_never_given_back() {
     assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
     assert_eq!(setup.receive_blocks.stats().lent, 4);
 }
+
+#[test]
+fn what_comes_in_quick_succession_is_taken_at_once_where_more_is_expected() {
+    const COUNT: usize = 16;
+    for subject in OnUring::all() {
+        // Nobody waits for so long: the last of them ends the turn.
+        let mut rig = subject.rig_of(Setup { coalesce_micros: 60_000_000, ..Setup::new(64, 64) });
+        if !rig.driver.ring.has_min_wait() {
+            return eprintln!("skipped: the kernel has no minimal wait");
+        }
+        let mut pairs: Vec<_> = (0..COUNT).map(|_| rig.pair()).collect();
+        for (it, _) in &pairs {
+            rig.receive(*it);
+        }
+        rig.turn(0);
+        rig.driver.coalesce(8 * COUNT);
+        let seen = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for (_, peer) in &mut pairs {
+                    std::thread::sleep(Duration::from_millis(2));
+                    peer.write_all(b"x").unwrap();
+                }
+            });
+            rig.turn(20_000)
+        });
+        assert!(seen.len() >= COUNT, "{seen:?}");
+        assert!(pairs.iter().all(|(it, _)| rig.data(*it) == b"x"));
+    }
+}

@@ -58,7 +58,11 @@ impl Runtime {
     /// Starts what sockets have come to want. Right before the driver's turn.
     #[inline]
     pub(crate) fn start_sockets(&self, driver: &mut impl Driver) {
-        self.sockets.borrow_mut().start(driver);
+        let mut sockets = self.sockets.borrow_mut();
+        sockets.start(driver);
+        if std::mem::take(&mut sockets.has_heard) {
+            driver.coalesce(self.slots.placed());
+        }
     }
 
     /// Takes an event that no connection has a key for.

@@ -149,6 +149,8 @@ pub(in crate::runtime) struct Sockets {
     max_held: u32,
     /// The worker has ended.
     is_over: bool,
+    /// Something was received since this was last looked at.
+    pub(super) has_heard: bool,
 }
 
 impl Sockets {
@@ -165,6 +167,7 @@ impl Sockets {
             held: 0,
             max_held,
             is_over: false,
+            has_heard: false,
         }
     }
 
@@ -390,6 +393,7 @@ impl Sockets {
 
     fn take_data(&mut self, key: Key, lease: Lease, len: usize, more: bool, driver: &impl Driver) {
         let Some(socket) = self.table.get_mut(key) else { return };
+        self.has_heard = true;
         let before = socket.inbox.leases();
         socket.inbox.push(lease, len, self.held < self.max_held);
         self.held += socket.inbox.leases() - before;
