@@ -1,16 +1,18 @@
-//! The routes that ask PostgreSQL. Each connection pipelines: a request takes the next one in turn and never waits
-//! for it to be free. Statements are prepared once for each connection.
+//! The routes that ask PostgreSQL. Each connection pipelines: no request waits for one to be free, and requests that come
+//! together share one, so that their queries leave in one send, as with Peregrine's peer. Statements are prepared once
+//! for each connection.
 
 use std::error::Error;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::Html;
 use axum::routing::get;
 use axum::{Json, Router};
-use futures_util::TryFutureExt;
 use futures_util::future::try_join_all;
 use serde::Deserialize;
 use tokio_postgres::NoTls;
@@ -20,28 +22,49 @@ use crate::world::{Database, World};
 /// How many rows one request may ask for.
 const QUERIES_MOST: u32 = 500;
 
-async fn connect(url: &str) -> Result<Database, tokio_postgres::Error> {
+/// A connection, and whether it was handed out since its task has last sent what it was asked.
+struct Place {
+    database: Database,
+    gathers: Arc<AtomicBool>,
+}
+
+async fn connect(url: &str) -> Result<Place, tokio_postgres::Error> {
     let (client, connection) = tokio_postgres::connect(url, NoTls).await?;
-    tokio::spawn(connection.unwrap_or_else(|error| eprintln!("axum-peer: the database is gone: {error}")));
-    Database::prepare(client).await
+    let gathers = Arc::new(AtomicBool::new(false));
+    let gathered = Arc::clone(&gathers);
+    tokio::spawn(async move {
+        let mut connection = pin!(connection);
+        let ended = poll_fn(|context| {
+            gathered.store(false, Ordering::Relaxed);
+            connection.as_mut().poll(context)
+        });
+        if let Err(error) = ended.await {
+            eprintln!("axum-peer: the database is gone: {error}");
+        }
+    });
+    Ok(Place { database: Database::prepare(client).await?, gathers })
 }
 
 struct Pool {
-    databases: Vec<Database>,
+    places: Vec<Place>,
     turn: AtomicUsize,
 }
 
 impl Pool {
     fn next(&self) -> &Database {
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        &self.databases[turn % self.databases.len()]
+        let place = |turn| &self.places[turn % self.places.len()];
+        let turn = self.turn.load(Ordering::Relaxed);
+        let is_taken = place(turn).gathers.load(Ordering::Relaxed);
+        let turn = if is_taken { turn } else { self.turn.fetch_add(1, Ordering::Relaxed) + 1 };
+        place(turn).gathers.store(true, Ordering::Relaxed);
+        &place(turn).database
     }
 }
 
 /// Connects, and fails if that does.
 pub async fn routes(url: &str, connections: usize) -> Result<Router, Box<dyn Error>> {
-    let databases = try_join_all((0..connections).map(|_| connect(url))).await?;
-    let pool = Pool { databases, turn: AtomicUsize::new(0) };
+    let places = try_join_all((0..connections).map(|_| connect(url))).await?;
+    let pool = Pool { places, turn: AtomicUsize::new(0) };
     Ok(Router::new()
         .route("/db", get(db))
         .route("/queries", get(queries))
