@@ -1,7 +1,7 @@
 //! One worker's connections to the database: when they are made, and whose turn it is. It must not know what is asked.
 //!
-//! A request waits for no connection to be free, because each of them pipelines. Requests that come together share one,
-//! so that their queries leave in one send; then it is the next one's turn.
+//! A request waits for no connection to be free, because each of them pipelines. Some requests that come together share
+//! one, so that their queries leave in one send; then it is the next one's turn.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -23,6 +23,8 @@ use super::world::Database;
 
 /// Connections of one worker, at most.
 const CONNECTIONS: usize = 8;
+/// So many requests at most are gathered for one send: the database answers them one behind the other.
+const GATHERED_MAX: u32 = 16;
 /// How long connecting may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 const PORT: u16 = 5432;
@@ -34,8 +36,8 @@ type Opening = Shared<LocalBoxFuture<'static, Result<Rc<Database>, Rc<str>>>>;
 #[derive(Default)]
 struct Place {
     opening: RefCell<Option<Opening>>,
-    /// It was handed out since its task has last sent what it was asked.
-    gathers: Rc<Cell<bool>>,
+    /// How often it was handed out since its task has last sent what it was asked.
+    gathered: Rc<Cell<u32>>,
 }
 
 pub(crate) struct Pool {
@@ -52,7 +54,7 @@ impl Pool {
 
     /// The connection whose turn it is, made anew when it has ended.
     pub(crate) async fn next(&self) -> Result<Rc<Database>> {
-        if !self.places[self.turn.get()].gathers.get() {
+        if !(1..GATHERED_MAX).contains(&self.places[self.turn.get()].gathered.get()) {
             self.turn.set((self.turn.get() + 1) % CONNECTIONS);
         }
         let place = &self.places[self.turn.get()];
@@ -60,14 +62,14 @@ impl Pool {
             let mut opening = place.opening.borrow_mut();
             match opening.as_ref().map(Shared::peek) {
                 Some(Some(Ok(database))) if !database.is_closed() => {
-                    place.gathers.set(true);
+                    place.gathered.set(place.gathered.get() + 1);
                     return Ok(Rc::clone(database));
                 }
                 // It is under way.
                 Some(None) => {}
                 _ => {
-                    place.gathers.set(false);
-                    let opened = open(self.config.clone(), Rc::clone(&place.gathers));
+                    place.gathered.set(0);
+                    let opened = open(self.config.clone(), Rc::clone(&place.gathered));
                     *opening = Some(opened.boxed_local().shared());
                 }
             }
@@ -78,9 +80,9 @@ impl Pool {
     }
 }
 
-async fn open(config: Config, gathers: Rc<Cell<bool>>) -> Result<Rc<Database>, Rc<str>> {
+async fn open(config: Config, gathered: Rc<Cell<u32>>) -> Result<Rc<Database>, Rc<str>> {
     let opened = peregrine::timeout(PATIENCE, async {
-        let client = connect(&config, gathers).await?;
+        let client = connect(&config, gathered).await?;
         Ok::<_, Error>(Database::prepare(client).await?)
     });
     let failure = match opened.await {
@@ -92,24 +94,24 @@ async fn open(config: Config, gathers: Rc<Cell<bool>>) -> Result<Rc<Database>, R
 }
 
 /// Connects to the first host that the URL names.
-async fn connect(config: &Config, gathers: Rc<Cell<bool>>) -> Result<Client> {
+async fn connect(config: &Config, gathered: Rc<Cell<u32>>) -> Result<Client> {
     let port = config.get_ports().first().copied().unwrap_or(PORT);
     match config.get_hosts().first() {
         Some(Host::Tcp(name)) => {
             let stream = TcpStream::connect((name.as_str(), port)).await?;
             stream.set_nodelay(true)?;
-            speak(config, stream, gathers).await
+            speak(config, stream, gathered).await
         }
         Some(Host::Unix(folder)) => {
             let stream = UnixStream::connect(folder.join(format!(".s.PGSQL.{port}"))).await?;
-            speak(config, stream, gathers).await
+            speak(config, stream, gathered).await
         }
         None => Err(io::Error::new(io::ErrorKind::InvalidInput, "the URL names no host").into()),
     }
 }
 
 /// Has a task of the worker's own move everything between the client and the socket.
-async fn speak<S>(config: &Config, stream: S, gathers: Rc<Cell<bool>>) -> Result<Client>
+async fn speak<S>(config: &Config, stream: S, gathered: Rc<Cell<u32>>) -> Result<Client>
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
@@ -117,7 +119,7 @@ where
     peregrine::spawn(async move {
         let mut connection = pin!(connection);
         let ended = poll_fn(|context| {
-            gathers.set(false);
+            gathered.set(0);
             connection.as_mut().poll(context)
         });
         if let Err(error) = ended.await {

@@ -6,16 +6,18 @@
 //! for each answer, find out whose it is, and sleep again, which costs it more than the answers do. It may take several
 //! at once instead, as long as those are a small part of what is under way: then waiting for them delays nobody much.
 
-/// A wait ends with so large a part of what is under way.
+/// A wait ends with an eighth of what is under way.
 const PART: usize = 8;
 
 /// Fewer completions than these are not waited for.
 const FEW: u32 = 4;
 
-/// A wait that brings more than one completion was worth it.
+/// A wait is worth it that brings more than one completion, and a sixteenth of those that it was for: what is under way
+/// may be waiting for something else.
 const WORTH: u32 = 2;
+const WORTH_PART: u32 = 16;
 
-/// Behind so many vain waits the pause between two grows no longer: 1,024 turns.
+/// From so many vain waits in a row on the pauses grow no longer: 1,024 chances are let go by.
 const VAIN_MAX: u32 = 10;
 
 /// See the module's text.
@@ -24,7 +26,7 @@ pub(crate) struct Coalescing {
     micros: u32,
     /// How many completions the next turn may wait for.
     expected: u32,
-    /// Turns until the next try.
+    /// Chances to let go by until the next try.
     pause: u32,
     /// Waits in a row that brought little.
     vain: u32,
@@ -36,14 +38,14 @@ impl Coalescing {
         Self { micros, expected: 0, pause: 0, vain: 0 }
     }
 
-    /// Some of what is under way has ended, and `waiting` others have not.
+    /// Some of what is under way has ended, and `waiting` others have not. It holds for one turn.
     #[inline]
     pub(crate) fn expect(&mut self, waiting: usize) {
         self.expected = u32::try_from(waiting / PART).unwrap_or(u32::MAX);
     }
 
     /// For a turn that is about to sleep: for how many completions, and how many microseconds for others than the
-    /// first. Then [`end`](Self::end) is to be told what came.
+    /// first. Then [`end`](Self::end) is to be told what came of them.
     #[inline]
     pub(crate) fn begin(&mut self) -> Option<(u32, u32)> {
         let expected = std::mem::take(&mut self.expected);
@@ -57,9 +59,9 @@ impl Coalescing {
         Some((expected, self.micros))
     }
 
-    /// So many completions came.
-    pub(crate) fn end(&mut self, came: u32) {
-        if came >= WORTH {
+    /// So many completions came of those that were waited for.
+    pub(crate) fn end(&mut self, wanted: u32, came: u32) {
+        if came >= WORTH.max(wanted / WORTH_PART) {
             self.vain = 0;
         } else {
             self.vain = (self.vain + 1).min(VAIN_MAX);
@@ -80,7 +82,7 @@ mod tests {
             if let Some(wait) = coalescing.begin() {
                 assert_eq!(wait, (8, 100));
                 waits += 1;
-                coalescing.end(came);
+                coalescing.end(8, came);
             }
         }
         waits
@@ -101,6 +103,18 @@ mod tests {
         assert_eq!(coalescing.begin(), None);
         coalescing.expect(fewest);
         assert_eq!(coalescing.begin(), Some((FEW, 100)));
+    }
+
+    #[test]
+    fn a_wait_for_many_that_brings_few_is_vain() {
+        let mut coalescing = Coalescing::new(100);
+        for (came, waits) in [(3, true), (2, false)] {
+            coalescing.expect(400);
+            assert_eq!(coalescing.begin(), Some((50, 100)));
+            coalescing.end(50, came);
+            coalescing.expect(400);
+            assert_eq!(coalescing.begin().is_some(), waits);
+        }
     }
 
     #[test]

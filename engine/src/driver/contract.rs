@@ -1199,8 +1199,10 @@ fn turn_that_may_coalesce_ends_in_time(subject: &impl Subject) {
 }
 
 fn turn_may_wait_for_ages(subject: &impl Subject) {
-    for until in [None, Some(u64::MAX), Some(clock::now().millis + (1 << 40))] {
-        let mut rig = subject.rig(64, 4);
+    let until = [None, Some(u64::MAX), Some(clock::now().millis + (1 << 40))];
+    for (until, coalesce_micros) in until.into_iter().flat_map(|until| [(until, 0), (until, 1000)]) {
+        let mut rig = subject.rig_of(Setup { coalesce_micros, ..Setup::new(64, 4) });
+        rig.driver.coalesce(1000);
         let waker = rig.waker.clone();
         let thread = thread::spawn(move || {
             thread::sleep(Duration::from_millis(30));

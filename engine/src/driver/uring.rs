@@ -156,6 +156,8 @@ pub(crate) struct Uring {
     wake_armed: bool,
     busy_poll_nanos: u64,
     coalescing: Coalescing,
+    /// Sends that were queued since the last turn.
+    queued_sends: u32,
     /// The length of a receive block.
     block_bytes: u32,
     /// Sends that there was no memory for, to be told as failed.
@@ -206,7 +208,9 @@ impl Uring {
     fn try_rung(config: &Config, rung: Rung, modes: &[ReceiveMode]) -> Result<Self, Refusal> {
         let refused = |operation| move |error| Refusal { operation, error };
         let ring = Ring::open(rung).map_err(refused("io_uring_setup"))?;
-        let coalesce_micros = if ring.has_min_wait() { config.coalesce_micros } else { 0 };
+        // Who polls wants the opposite.
+        let can_coalesce = ring.has_min_wait() && config.busy_poll_micros == 0;
+        let coalesce_micros = if can_coalesce { config.coalesce_micros } else { 0 };
         let blocks = config.receive_blocks.clone();
         let buffers = BufferRing::register(&ring, blocks, config.receive_ring_entries, GROUP)
             .map_err(refused("io_uring_register"))?;
@@ -226,6 +230,7 @@ impl Uring {
             wake_armed: false,
             busy_poll_nanos: u64::from(config.busy_poll_micros) * 1000,
             coalescing: Coalescing::new(coalesce_micros),
+            queued_sends: 0,
             block_bytes: u32::try_from(config.receive_blocks.stats().block_bytes).unwrap_or(u32::MAX),
             refused: Vec::new(),
             bundle: None,
@@ -339,28 +344,29 @@ impl Uring {
     /// Starts what was queued and waits, as a turn does, but leaves wake-ups alone.
     fn work(&mut self, until: Option<u64>) -> io::Result<()> {
         self.buffers.refill();
+        let sends = std::mem::take(&mut self.queued_sends);
         let has_found = self.busy_poll_nanos > 0 && self.busy_poll(until)?;
         if !has_found {
             let timeout = until.map(|until| until.saturating_sub(clock::now().millis));
-            self.sleep(timeout)?;
+            self.sleep(timeout, sends)?;
         }
         self.now = clock::now();
         Ok(())
     }
 
-    /// Starts what was queued and waits for so many milliseconds at most.
-    fn sleep(&mut self, timeout: Option<u64>) -> io::Result<()> {
+    /// Starts what was queued, `sends` among it, and waits for so many milliseconds at most.
+    fn sleep(&mut self, timeout: Option<u64>, sends: u32) -> io::Result<()> {
         if timeout == Some(0) {
+            self.coalescing.expect(0);
             return self.ring.enter(0, None);
         }
         let Some((enough, micros)) = self.coalescing.begin() else { return self.ring.enter(1, timeout) };
         // The kernel looks at a deadline only after this time.
         let limit = timeout.map_or(u64::MAX, |millis| millis.saturating_mul(1000));
         let micros = u32::try_from(limit).map_or(micros, |limit| limit.min(micros));
-        // What is started completes at once, but for what has to wait like what is waited for.
-        let started = self.ring.queued();
-        self.ring.enter_coalescing(started + enough, micros, timeout)?;
-        self.coalescing.end(self.ring.completions().saturating_sub(started));
+        // Sends complete at once, but for those to slow peers.
+        self.ring.enter_coalescing(sends + enough, micros, timeout)?;
+        self.coalescing.end(enough, self.ring.completions().saturating_sub(sends));
         Ok(())
     }
 
@@ -534,6 +540,7 @@ impl Driver for Uring {
                 Box::new(unsafe { std::mem::zeroed::<Message>() })
             })
         });
+        self.queued_sends += 1;
         let in_flight = InFlight { connection: key, buffer, message };
         let slot = match self.sends.insert(in_flight) {
             Ok(slot) => slot,

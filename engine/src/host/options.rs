@@ -40,6 +40,9 @@ impl fmt::Display for DriverChoice {
     }
 }
 
+/// The longest [`Options::coalesce`].
+const COALESCE_MAX: Duration = Duration::from_millis(10);
+
 /// The options of a server.
 ///
 /// ```
@@ -95,9 +98,9 @@ pub struct Options {
     /// [`net`](crate::net), once one has come. Default 200 microseconds; 0: not at all. With many requests under way
     /// answers come in quick succession, and taking several at once costs much less than waking for each. It waits for
     /// an eighth of the tasks that are under way, and not with fewer than 32 of them; where that is in vain it hardly
-    /// ever tries. So single requests get no slower, and each of many by an eighth of its time at most. Counted in
-    /// whole microseconds, 2³² - 1 at most. Needs io_uring and Linux 6.12: elsewhere it has no effect, nor beside
-    /// [`busy_poll`](Self::busy_poll), which wants the opposite.
+    /// ever tries. Whatever else comes in the meantime waits as long. Counted in whole microseconds, 10 milliseconds at
+    /// most. Needs io_uring and Linux 6.12: elsewhere it has no effect, nor beside [`busy_poll`](Self::busy_poll), which
+    /// wants the opposite.
     pub coalesce: Duration,
 
     /// The directory that the application's files are relative to. Default: the current directory. The engine
@@ -200,6 +203,10 @@ impl Options {
             return Err(StartError::InvalidOption { option, problem: "it must be above 0" });
         }
         self.limits.check()?;
+        if self.coalesce > COALESCE_MAX {
+            let problem = "10 milliseconds (10000 microseconds) at most, for all else waits in the meantime";
+            return Err(StartError::InvalidOption { option: "coalesce", problem });
+        }
         if self.driver_rung.is_some_and(|rung| usize::from(rung) >= Rung::ALL.len()) {
             let problem = "there is no such rung; 0 is the best, 3 the last";
             return Err(StartError::InvalidOption { option: "driver_rung", problem });
@@ -244,6 +251,10 @@ mod tests {
         assert!(matches!(none.checked(), Err(StartError::InvalidOption { option: "workers", .. })));
         let none = Options { backlog: 0, ..Options::default() };
         assert!(matches!(none.checked(), Err(StartError::InvalidOption { option: "backlog", .. })));
+        let most = |coalesce| Options { coalesce, ..Options::default() }.checked();
+        assert!(most(COALESCE_MAX).is_ok());
+        let longer = most(COALESCE_MAX + Duration::from_micros(1));
+        assert!(matches!(longer, Err(StartError::InvalidOption { option: "coalesce", .. })));
         #[cfg(feature = "tokio")]
         {
             let none = Options { tokio_worker_threads: 0, ..Options::default() };

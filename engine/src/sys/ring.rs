@@ -194,8 +194,8 @@ impl Ring {
         self.enter_coalescing(want, 0, timeout_millis)
     }
 
-    /// The same, but `min_wait_micros` after its start one completion is enough, and 0 is no such time. Only where
-    /// the kernel [has it](Self::has_min_wait).
+    /// The same, but `min_wait_micros` after its start one completion is enough; without a time-out it then returns in any
+    /// case. 0 is no such time. Only where the kernel [has it](Self::has_min_wait).
     ///
     /// # Errors
     /// As for [`enter`](Self::enter).
@@ -206,7 +206,7 @@ impl Ring {
         min_wait_micros: u32,
         timeout_millis: Option<u64>,
     ) -> io::Result<()> {
-        let to_submit = self.queued();
+        let to_submit = self.ring.submission().len() as libc::c_uint;
         let mut timespec = Timespec { seconds: 0, nanos: 0 };
         let mut argument = GetEventsArg { sigmask: 0, sigmask_bytes: 0, min_wait_micros, timespec: 0 };
         let mut flags = self.enter_flags;
@@ -252,12 +252,6 @@ impl Ring {
     /// How many completions are waiting to be taken.
     pub(crate) fn completions(&mut self) -> u32 {
         u32::try_from(self.ring.completion().len()).unwrap_or(u32::MAX)
-    }
-
-    /// How many operations the next enter submits.
-    #[inline]
-    pub(crate) fn queued(&mut self) -> u32 {
-        self.ring.submission().len() as u32
     }
 
     /// Whether the kernel has [`enter_coalescing`](Self::enter_coalescing).

@@ -659,6 +659,8 @@ impl<D: Driver> Driver for Stage<D> {
 
     fn trim(&mut self) {
         self.driver.trim();
+        self.leaving.shrink_to_fit();
+        self.leave_by.shrink_to_fit();
         for (blocks, after_trim) in [&self.large, &self.whole].into_iter().zip(&mut self.after_trim) {
             blocks.trim(BLOCKS_KEPT);
             let stats = blocks.stats();

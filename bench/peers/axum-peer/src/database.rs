@@ -1,12 +1,12 @@
-//! The routes that ask PostgreSQL. Each connection pipelines: no request waits for one to be free, and requests that come
-//! together share one, so that their queries leave in one send, as with Peregrine's peer. Statements are prepared once
-//! for each connection.
+//! The routes that ask PostgreSQL. Each connection pipelines: no request waits for one to be free, and some requests
+//! that come together share one, so that their queries leave in one send, as with Peregrine's peer. Statements are
+//! prepared once for each connection.
 
 use std::error::Error;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
@@ -22,27 +22,30 @@ use crate::world::{Database, World};
 /// How many rows one request may ask for.
 const QUERIES_MOST: u32 = 500;
 
-/// A connection, and whether it was handed out since its task has last sent what it was asked.
+/// So many requests at most are gathered for one send.
+const GATHERED_MAX: usize = 16;
+
+/// A connection, and how often it was handed out since its task has last sent what it was asked.
 struct Place {
     database: Database,
-    gathers: Arc<AtomicBool>,
+    gathered: Arc<AtomicUsize>,
 }
 
 async fn connect(url: &str) -> Result<Place, tokio_postgres::Error> {
     let (client, connection) = tokio_postgres::connect(url, NoTls).await?;
-    let gathers = Arc::new(AtomicBool::new(false));
-    let gathered = Arc::clone(&gathers);
+    let gathered = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&gathered);
     tokio::spawn(async move {
         let mut connection = pin!(connection);
         let ended = poll_fn(|context| {
-            gathered.store(false, Ordering::Relaxed);
+            count.store(0, Ordering::Relaxed);
             connection.as_mut().poll(context)
         });
         if let Err(error) = ended.await {
             eprintln!("axum-peer: the database is gone: {error}");
         }
     });
-    Ok(Place { database: Database::prepare(client).await?, gathers })
+    Ok(Place { database: Database::prepare(client).await?, gathered })
 }
 
 struct Pool {
@@ -54,9 +57,9 @@ impl Pool {
     fn next(&self) -> &Database {
         let place = |turn| &self.places[turn % self.places.len()];
         let turn = self.turn.load(Ordering::Relaxed);
-        let is_taken = place(turn).gathers.load(Ordering::Relaxed);
-        let turn = if is_taken { turn } else { self.turn.fetch_add(1, Ordering::Relaxed) + 1 };
-        place(turn).gathers.store(true, Ordering::Relaxed);
+        let gathers = (1..GATHERED_MAX).contains(&place(turn).gathered.load(Ordering::Relaxed));
+        let turn = if gathers { turn } else { self.turn.fetch_add(1, Ordering::Relaxed) + 1 };
+        place(turn).gathered.fetch_add(1, Ordering::Relaxed);
         &place(turn).database
     }
 }

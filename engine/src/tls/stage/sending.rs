@@ -214,7 +214,7 @@ impl<D: Driver> Stage<D> {
     }
 
     pub(super) fn is_leaving(&self, key: Key) -> bool {
-        !self.leaving.is_empty() && self.leaving.contains_key(&key)
+        self.leaving.contains_key(&key)
     }
 
     /// A send has ended of a session whose connection is gone.
