@@ -40,7 +40,7 @@ impl Coalescing {
 
     /// Some of what is under way has ended, and `waiting` others have not. It holds for one turn.
     #[inline]
-    pub(crate) fn expect(&mut self, waiting: usize) {
+    pub(crate) fn hint(&mut self, waiting: usize) {
         self.expected = u32::try_from(waiting / PART).unwrap_or(u32::MAX);
     }
 
@@ -78,7 +78,7 @@ mod tests {
     fn waits(coalescing: &mut Coalescing, turns: u32, came: u32) -> u32 {
         let mut waits = 0;
         for _ in 0..turns {
-            coalescing.expect(64);
+            coalescing.hint(64);
             if let Some(wait) = coalescing.begin() {
                 assert_eq!(wait, (8, 100));
                 waits += 1;
@@ -99,9 +99,9 @@ mod tests {
     fn where_little_is_under_way_nobody_waits() {
         let mut coalescing = Coalescing::new(100);
         let fewest = FEW as usize * PART;
-        coalescing.expect(fewest - 1);
+        coalescing.hint(fewest - 1);
         assert_eq!(coalescing.begin(), None);
-        coalescing.expect(fewest);
+        coalescing.hint(fewest);
         assert_eq!(coalescing.begin(), Some((FEW, 100)));
     }
 
@@ -109,10 +109,10 @@ mod tests {
     fn a_wait_for_many_that_brings_few_is_vain() {
         let mut coalescing = Coalescing::new(100);
         for (came, waits) in [(3, true), (2, false)] {
-            coalescing.expect(400);
+            coalescing.hint(400);
             assert_eq!(coalescing.begin(), Some((50, 100)));
             coalescing.end(50, came);
-            coalescing.expect(400);
+            coalescing.hint(400);
             assert_eq!(coalescing.begin().is_some(), waits);
         }
     }

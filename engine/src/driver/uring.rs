@@ -357,7 +357,7 @@ impl Uring {
     /// Starts what was queued, `sends` among it, and waits for so many milliseconds at most.
     fn sleep(&mut self, timeout: Option<u64>, sends: u32) -> io::Result<()> {
         if timeout == Some(0) {
-            self.coalescing.expect(0);
+            self.coalescing.hint(0);
             return self.ring.enter(0, None);
         }
         let Some((enough, micros)) = self.coalescing.begin() else { return self.ring.enter(1, timeout) };
@@ -606,7 +606,7 @@ impl Driver for Uring {
     }
 
     fn coalesce(&mut self, waiting: usize) {
-        self.coalescing.expect(waiting);
+        self.coalescing.hint(waiting);
     }
 
     fn turn(&mut self, until: Option<u64>) -> io::Result<()> {

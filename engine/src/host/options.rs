@@ -7,6 +7,7 @@ use std::io;
 use std::path::{self, PathBuf};
 use std::time::Duration;
 
+use super::address::Address;
 use super::error::{Result, StartError};
 use super::limits::Limits;
 use super::placement::CpuList;
@@ -188,6 +189,11 @@ impl Default for Options {
 }
 
 impl Options {
+    /// Whether `https://localhost:5001` is a default beside `http://localhost:5000`.
+    pub(super) fn wants_default_https(&self, configured: &[Address]) -> bool {
+        cfg!(feature = "tls") && configured.is_empty() && self.environment == "Development"
+    }
+
     /// The same options with an absolute content root, once all of them are seen to be usable.
     ///
     /// # Errors

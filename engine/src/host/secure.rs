@@ -40,8 +40,9 @@ pub(super) fn prepare(configured: Vec<Address>, options: &Options) -> Result<(Ve
     let mut warnings = Vec::new();
     let mut addresses = configured;
     if addresses.is_empty() {
+        let wants_https = options.wants_default_https(&addresses);
         addresses.push(Address::default_http());
-        if options.environment == "Development" {
+        if wants_https {
             match context(&options.tls, options) {
                 Ok(_) => addresses.push(Address::default_https()),
                 Err(error) => warnings.push(format!("https://localhost:5001 is not served: {error}")),

@@ -319,9 +319,8 @@ pub(crate) fn run(options: Options, blueprint: &Blueprint) -> Result<()> {
     if options.memory_plan {
         let workers = placement::place(&options, &Machine::read()?)?.workers.len();
         let addresses = address::parse_all(&options.urls)?;
-        let is_default =
-            addresses.is_empty() && cfg!(feature = "tls") && options.environment == "Development";
-        let is_secured = is_default || addresses.iter().any(|address| address.is_https);
+        let is_https = |address: &address::Address| address.is_https;
+        let is_secured = options.wants_default_https(&addresses) || addresses.iter().any(is_https);
         banner::print_plan(&worker::memory_plan(&options, workers, is_secured));
         return Ok(());
     }
